@@ -106,11 +106,11 @@ def _rows(s: _Sheet, rng, y: float, bottom: float, step: float = 0.27):
     s.write(edges[4] - 0.08, bottom + 0.05, "Total", right=True); s.write(edges[5] - 0.08, bottom + 0.05, _money(rng), right=True)
 
 def _table(s: _Sheet, rng):
-    s.write(0.8, 0.7, f"Statement {rng.integers(1000, 9999)}", point=s.point * 1.5); s.write(7.5, 0.75, _day(rng), right=True)
+    s.write(0.8, 0.7, f"Statement {rng.integers(1000, 9999)}", point=s.point * 1.5); s.write(7.5, 0.7, _day(rng), right=True)
     _rows(s, rng, 1.3, 10.4)
 
 def _claim(s: _Sheet, rng):
-    s.write(0.8, 0.55, "Insurance claim form", point=s.point * 1.6); s.write(7.5, 0.6, f"No. {rng.integers(10**7, 10**8)}", right=True)
+    s.write(0.8, 0.55, "Insurance claim form", point=s.point * 1.6); s.write(7.5, 0.55, f"No. {rng.integers(10**7, 10**8)}", right=True)
     fields = [("Name of insured", _pick(rng, _NAMES)), ("Policy number", f"{rng.integers(10**9, 10**10)}"), ("Date of loss", _day(rng)),
               ("Address", _pick(rng, _PLACES)), ("Telephone", f"0{rng.integers(10**8, 10**9)}"), ("Claimed amount", _money(rng))]
     for i, (label, value) in enumerate(fields):
