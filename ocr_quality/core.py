@@ -134,6 +134,8 @@ class Settings(BaseSettings):
     workers: int = 0  # Threads that measure; 0: one a core
     dpi: int = 200  # Resolution at which PDF pages are drawn
     max_megapixels: float = 200  # A larger page is refused before it is decoded
+    remote_timeout_s: float = 5  # Seconds to wait for an object store's connection; four times that for its next bytes
+    remote_retries: int = 4  # How often a request to an object store is repeated, with growing pauses
     plugins: str = ""  # Comma-separated modules or .py files that register metrics
     timezone: str = "UTC"  # Zone of the scheduler's cron expressions
 
