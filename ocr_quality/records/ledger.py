@@ -71,6 +71,11 @@ class DeliveryBook(Database):
             return rows
         return self._run(work, writes=lease is not None)
 
+    def begin_delivery(self, id: int) -> bool:
+        "Mark a due delivery as `sending`, for good until `mark_delivery`; True only for the one caller that may send it"
+        begun = deliveries.update().where(deliveries.c.id == id, deliveries.c.state == "due").values(state="sending", next_try=None, updated=utc_now())
+        return bool(self._run(lambda conn: conn.execute(begun).rowcount, writes=True))
+
     def mark_delivery(self,
         id: int,  # From `due_deliveries`
         ok: bool,  # Whether it was sent
@@ -126,7 +131,7 @@ class AlertBook(DeliveryBook):
     def alerts(self,
         model: str | None = None,  # Only this model's
         since: str | datetime | None = None,  # Only those stored at this instant or later
-    ) -> pd.DataFrame:  # Newest first; deliveries counted as `sent`, `due`, `failed`; `complete`: has a condition and a limit
+    ) -> pd.DataFrame:  # Newest first; deliveries counted as `sent`, `due`, `sending`, `failed`; `complete`: has a condition and a limit
         "Alerts with the state of their delivery"
         count = sa.select(deliveries.c.alert_id, *(sa.func.sum(sa.case((deliveries.c.state == s, 1), else_=0)).label(s) for s in _STATES))
         count = count.group_by(deliveries.c.alert_id).subquery()
@@ -144,7 +149,7 @@ class AlertBook(DeliveryBook):
         if row is None: raise AlertError(f"expected the id of a stored alert, got {alert_id!r}; alerts() lists them")
         return {k: v for k, v in row.items() if k != "id"}
 
-_STATES = ("sent", "due", "failed")
+_STATES = ("sent", "due", "sending", "failed")
 
 # %% ../../nbs/records/24_ledger.ipynb #93e3b8ab
 class ModelBook(Database):
