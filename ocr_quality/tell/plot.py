@@ -85,9 +85,9 @@ def plot_series(
     if (~ok).any(): ax.scatter(t[~ok], np.full((~ok).sum(), bottom), s=22, marker="x", c=GREY, linewidths=1, zorder=3, clip_on=False, label="no value")
     ax.set_ylim(bottom, top)
     _dates(ax, t)
-    unit = "" if info.unit in ("score", "ratio") else f" ({info.unit})"
-    _title(ax, metric_words(metric) + unit, direction_words(metric))
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, frameon=False, fontsize=8, labelcolor=TEXT, handletextpad=0.4, columnspacing=1.1, borderaxespad=0.2)
+    _title(ax, metric_words(metric), f"{info.unit}, {direction_words(metric)}")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.09), ncols=6, frameon=False, fontsize=8, labelcolor=TEXT, handletextpad=0.4, columnspacing=1.1)
     return ax.figure
 
 def _dates(ax, t: np.ndarray):
