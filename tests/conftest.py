@@ -1,0 +1,23 @@
+"What several test files share: a home of their own, the real files beside the project"
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    "A fresh `OCR_QUALITY_HOME`, and no other setting of ours"
+    for name in [n for n in os.environ if n.startswith("OCR_QUALITY_")]: monkeypatch.delenv(name)
+    monkeypatch.setenv("OCR_QUALITY_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def shared():
+    "Folder of real files that stands beside the project where it is developed; skips where it is absent"
+    folder = Path(os.environ.get("OCR_QUALITY_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir(): pytest.skip(f"the real files are not here ({folder})")
+    return folder

@@ -1,0 +1,222 @@
+"The daily job: the faults of the example this grew from, crashes at every step, late pages, two runs at once"
+import subprocess
+import sys
+import textwrap
+
+import cv2
+import numpy as np
+import pytest
+
+from ocr_quality import synth
+from ocr_quality.core import EmptyBatchError, StoreError
+from ocr_quality.jobs import monitor
+from ocr_quality.jobs.model_settings import set_model
+from ocr_quality.jobs.monitor import image_quality
+from ocr_quality.records.parquet_log import ParquetLog
+from ocr_quality.records.store import MetricStore
+
+METRICS = ["brisque", "contrast", "blank"]
+SHEETS = [synth.page(seed, dpi=60).gray for seed in range(6)]
+
+
+def write(folder, day, pages=3, blur=0.0, first=0):
+    "One dated folder of small pages"
+    (folder / day).mkdir(parents=True, exist_ok=True)
+    for n in range(first, first + pages):
+        page = synth.degrade(SHEETS[(n + int(day[-2:])) % len(SHEETS)], "noise", 0.02, seed=n + 100 * int(day[-2:]))
+        cv2.imwrite(str(folder / day / f"{n}.png"), synth.degrade(page, "blur", blur) if blur else page)
+
+
+def days(n): return [f"2026-03-{d:02d}" for d in range(1, n + 1)]
+
+
+@pytest.fixture
+def store(home):
+    with MetricStore() as s:
+        set_model(s, "m", metrics=METRICS, index="brisque", judge=["brisque"], k=4.0, min_points=8)
+        yield s
+
+
+def run(folder, store, **more): return image_quality(str(folder), "m", store=store, **more)
+
+
+def points(store, metric="brisque"): return store.series("m", metric)
+
+
+def test_rising_brisque_alerts_and_falling_never(tmp_path, store):
+    "BRISQUE is lower-is-better; the example alerted on a decrease. The newest batch is judged, against what preceded it only"
+    for day in days(12): write(tmp_path / "up", day, blur=0.15)
+    write(tmp_path / "up", "2026-03-13", blur=0.9)
+    outcome = run(tmp_path / "up", store)
+    assert outcome.batches.verdict.tolist()[-1] == "fail" and (outcome.batches.verdict[:-1] != "fail").all()
+    alert = store.alerts("m")
+    assert alert.batch.tolist() == ["2026-03-13"] and alert.value.iloc[0] == pytest.approx(points(store).value.iloc[-1])
+    write(tmp_path / "up", "2026-03-14", blur=0.0)
+    assert run(tmp_path / "up", store, latest=True).batches.verdict.tolist() == ["pass"]
+    assert len(store.alerts("m")) == 1
+
+
+def test_a_short_history_says_so(tmp_path, store):
+    for day in days(4): write(tmp_path / "in", day)
+    outcome = run(tmp_path / "in", store)
+    assert outcome.batches.verdict.tolist() == ["learning"] * 4
+    assert "learning" in outcome.batches.reason.iloc[-1] and "8 needed" in outcome.batches.reason.iloc[-1]
+
+
+def test_a_coloured_page_scores_as_its_rgb_reading(tmp_path):
+    "The example handed BGR where RGB is expected"
+    from ocr_quality.images.batch import measure_batch
+    from ocr_quality.images.brisque import brisque
+    rgb = np.stack([SHEETS[0], np.roll(SHEETS[0], 9, 0) // 2, np.full_like(SHEETS[0], 30)], -1)
+    cv2.imwrite(str(tmp_path / "page.png"), rgb[..., ::-1])
+    luma = np.floor(rgb @ np.array([0.298936021293775, 0.587043074451121, 0.114020904255103]) + 0.5).astype(np.uint8)
+    bgr = np.floor(rgb[..., ::-1] @ np.array([0.298936021293775, 0.587043074451121, 0.114020904255103]) + 0.5).astype(np.uint8)
+    got = measure_batch(tmp_path, ["brisque"], progress=False).brisque.iloc[0]
+    assert got == pytest.approx(brisque(luma), abs=0.2) and abs(got - brisque(bgr)) > 1
+
+
+def test_blank_and_unreadable_pages_are_counted_rows(tmp_path, store):
+    write(tmp_path / "in", "2026-03-01", pages=4)
+    cv2.imwrite(str(tmp_path / "in/2026-03-01/blank.png"), np.full_like(SHEETS[0], 255))
+    (tmp_path / "in/2026-03-01/broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "in/2026-03-01/empty.jpg").write_bytes(b"")
+    outcome = run(tmp_path / "in", store)
+    row = outcome.batches.iloc[0]
+    assert (row.pages, row.unreadable, row.blank) == (7, 2, 1)
+    assert sorted(outcome.last_pages.reason.dropna()) == sorted(outcome.last_pages.reason.dropna().unique())
+    assert outcome.last_pages.set_index("uri").filter(like="blank.png", axis=0).brisque_reason.iloc[0] == "flat"
+    assert points(store, "unreadable_share").value.tolist() == [2 / 7]
+
+
+def test_a_batch_that_cannot_be_read_fails_without_a_score(tmp_path, store):
+    "The example logged -1, which looks excellent"
+    (tmp_path / "in/2026-03-01").mkdir(parents=True)
+    for n in range(3): (tmp_path / f"in/2026-03-01/{n}.jpg").write_bytes(b"no picture")
+    outcome = run(tmp_path / "in", store)
+    assert outcome.failed and points(store).empty and points(store, "unreadable_share").value.tolist() == [1.0]
+    assert len(store.alerts("m")) == 1 and "3" in store.alerts("m").description.iloc[0]
+
+
+def test_an_empty_batch_is_an_error_and_no_point(tmp_path, store):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/notes.txt").write_text("no page")
+    with pytest.raises(EmptyBatchError): run(tmp_path / "in", store)
+    assert store.metric_names("m") == [] and not list(ParquetLog(str(tmp_path / "home/pages")).files())
+
+
+@pytest.fixture
+def failing(tmp_path, store):
+    "Twelve good days and a bad one"
+    for day in days(12): write(tmp_path / "in", day, blur=0.15)
+    write(tmp_path / "in", "2026-03-13", blur=0.9)
+    return tmp_path / "in"
+
+
+def state(store, tmp_path):
+    rows = ParquetLog(str(tmp_path / "home/pages")).read(model="m")
+    return (len(rows), len(store.revisions("m", "brisque")), points(store).value.tolist(), store.alerts("m").alert_id.tolist())
+
+
+def test_a_second_run_changes_nothing(failing, store, tmp_path):
+    run(failing, store)
+    before = state(store, tmp_path)
+    again = run(failing, store)
+    assert set(again.batches.status) == {"unchanged"} and again.failed
+    assert state(store, tmp_path) == before
+
+
+def test_backfill_tells_nobody_even_later(failing, store, tmp_path):
+    run(failing, store, backfill=True)
+    assert len(points(store)) == 13 and store.alerts("m").empty and not (tmp_path / "home/reports").exists()
+    run(failing, store)
+    assert store.alerts("m").empty
+
+
+def test_late_pages_revise_the_point_and_alert_once(failing, store, tmp_path):
+    run(failing, store)
+    first = points(store).value.iloc[-1]
+    write(failing, "2026-03-13", pages=2, blur=0.5, first=3)
+    again = run(failing, store, latest=True)
+    assert again.batches.pages.tolist() == [5] and points(store).value.iloc[-1] != first
+    assert first in store.revisions("m", "brisque").value.tolist()
+    assert len(store.alerts("m")) == 1 and len(points(store)) == 13
+
+
+def test_pages_moved_away_stay_part_of_their_batch(failing, store):
+    run(failing, store)
+    before = points(store).value.tolist()
+    (failing / "2026-03-13/0.png").unlink()
+    run(failing, store)
+    assert points(store).value.tolist() == before
+
+
+@pytest.mark.parametrize("step", ["send_alert", "batch_report", "judge_batch", "batch_values", "moved"])
+def test_a_crash_at_any_step_is_made_good_by_the_next_run(failing, store, tmp_path, monkeypatch, step):
+    def crash(*args, **kwargs): raise RuntimeError("the lights went out")
+    with monkeypatch.context() as m:
+        m.setattr(monitor, step, crash)
+        with pytest.raises(RuntimeError): run(failing, store)
+    run(failing, store)
+    assert len(points(store)) == 13 and store.alerts("m").batch.tolist() == ["2026-03-13"]
+    assert len(ParquetLog(str(tmp_path / "home/pages")).read(model="m")) == 39
+    assert len(store.revisions("m", "brisque")) == 0
+
+
+def test_points_that_could_not_be_written_are_written_next_time(failing, store, tmp_path, monkeypatch):
+    real = MetricStore.put_points
+    def dies_on_the_last(self, points):
+        if points[0]["batch"] == "2026-03-13": raise StoreError("the store is gone")
+        return real(self, points)
+    with monkeypatch.context() as m:
+        m.setattr(MetricStore, "put_points", dies_on_the_last)
+        with pytest.raises(StoreError): run(failing, store)
+    assert len(points(store)) == 12 and len(store.alerts("m")) == 1
+    run(failing, store)
+    assert len(points(store)) == 13 and len(store.alerts("m")) == 1
+
+
+JOB = """
+import sys
+from ocr_quality.jobs.monitor import image_quality
+outcome = image_quality(sys.argv[1], 'm', progress=False)
+print(outcome.batches.verdict.iloc[-1])
+"""
+
+
+def test_two_processes_at_once_make_one_alert(failing, store):
+    jobs = [subprocess.Popen([sys.executable, "-c", JOB, str(failing)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    done = [j.communicate(timeout=120) for j in jobs]
+    assert [j.returncode for j in jobs] == [0, 0], done
+    assert len(points(store)) == 13 and store.alerts("m").batch.tolist() == ["2026-03-13"]
+
+
+def test_a_killed_run_leaves_nothing_half_written(failing, store, tmp_path):
+    slow = JOB.replace("import sys", "import sys, time").replace("outcome =", textwrap.dedent("""
+        import ocr_quality.images.batch as b
+        real = b.measure
+        def slow(*a, **k):
+            print('measuring', flush=True); time.sleep(0.05); return real(*a, **k)
+        b.measure = slow
+        outcome =""").strip())
+    job = subprocess.Popen([sys.executable, "-c", slow, str(failing)], stdout=subprocess.PIPE, text=True)
+    for _ in range(10): job.stdout.readline()
+    job.kill()
+    job.wait()
+    rows = ParquetLog(str(tmp_path / "home/pages")).read(model="m")
+    assert rows.empty or set(rows.groupby("batch").size()) == {3}
+    run(failing, store)
+    assert len(points(store)) == 13 and len(ParquetLog(str(tmp_path / "home/pages")).read(model="m")) == 39
+
+
+def test_another_measurement_measures_again(failing, store):
+    run(failing, store)
+    before = points(store, "contrast").value.tolist()
+    outcome = run(failing, store, metrics=["brisque"], latest=True)
+    assert outcome.batches.status.tolist() == ["measured"] and points(store, "contrast").value.tolist() == before
+
+
+def test_an_absolute_limit_holds_from_the_first_batch(tmp_path, store):
+    set_model(store, "m", limit=1.0)
+    write(tmp_path / "in", "2026-03-01", blur=0.9)
+    outcome = run(tmp_path / "in", store)
+    assert outcome.failed and outcome.batches.limit.tolist() == [1.0]
