@@ -7,6 +7,7 @@ __all__ = ['SCHEMES', 'is_remote', 'local_path', 'join_uri', 'source_error', 're
            'open_reader', 'Entry', 'stat_file', 'list_files', 'list_folders']
 
 # %% ../nbs/03_objects.ipynb #aaa4cc58
+import io
 import os
 import re
 import secrets
@@ -179,13 +180,35 @@ def exists(uri: str) -> bool:
     if not is_remote(uri): return local_path(uri).exists()
     return stat_file(uri) is not None or next(_remote_entries(uri, 1), None) is not None
 
-def open_reader(uri: str):
-    "A seekable binary file over `uri`: a local file, or ranges of a remote object as they are asked for"
-    with _speaking(uri):
-        if not is_remote(uri): return open(local_path(uri), "rb")
+class _Ranges(io.RawIOBase):
+    "A remote object as a seekable file: each read fetches its range"
+    def __init__(self, uri: str):
+        self.uri, self.at, entry = uri, 0, stat_file(uri)
+        if entry is None: raise source_error(uri, FileNotFoundError(uri))
+        self.size = entry.size
+
+    def readable(self) -> bool: return True
+    def seekable(self) -> bool: return True
+    def tell(self) -> int: return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence])
+        return self.at
+
+    def readinto(self, buffer) -> int:
+        length = min(len(buffer), self.size - self.at)
+        if length <= 0: return 0
         import obstore
-        store, key = _locate(uri)
-        return obstore.open_reader(store, key)
+        with _speaking(self.uri):
+            store, key = _locate(self.uri)
+            buffer[:length] = obstore.get_range(store, key, start=self.at, length=length).to_bytes()
+        self.at += length
+        return length
+
+def open_reader(uri: str) -> io.BufferedReader:
+    "A seekable binary file over `uri`: a local file, or a remote object of which only the ranges asked for are fetched"
+    if is_remote(uri): return io.BufferedReader(_Ranges(uri), 1 << 18)
+    with _speaking(uri): return open(local_path(uri), "rb")
 
 # %% ../nbs/03_objects.ipynb #75caaaac
 @dataclass(frozen=True)
