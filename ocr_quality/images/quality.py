@@ -45,7 +45,7 @@ def sharpness(page) -> float:
 def contrast(page) -> float:
     "Ink against the paper around it, as a share of the paper's level; higher is better. `MissingValue` without text"
     edge = _ink(page).edges
-    return float(np.median((edge[:, 1] - edge[:, 2]) / edge[:, 1]))
+    return max(float(np.percentile(1 - edge[:, 2] / np.maximum(edge[:, 1], 1), 75)), 0.0)
 
 def skew_deg(page) -> float:
     "Angle of the lines of text, degrees, counter-clockwise positive, within 30; nearer to 0 is better. `MissingValue` without text"
@@ -89,7 +89,7 @@ def _grain(gray, thresholds, size, every):
                     total += abs(r)
                     ink += b[x] < cut
                     clipped += b[x] == 255 or b[x] == 0
-            if clipped > 0.2 * size * size: continue
+            if clipped > 0.8 * size * size: continue
             out[n, 0] = np.sqrt(np.pi / 2) / 6 * total / (size * size)
             out[n, 1] = ink <= 0.02 * size * size
             n += 1
@@ -105,23 +105,43 @@ def noise(page) -> float:
     return float(np.median(plain)) if len(plain) >= 10 else float(np.percentile(blocks[:, 0], 20))
 
 # %% ../../nbs/images/14_quality.ipynb #0a4ffd53
+@_jit
+def _darkness(gray, first, start, stop, mark, keep, paper):
+    "Sum over the runs of the marks to `keep`, and 2 px beside them, of how dark a pixel is against the paper, 0 to 1"
+    height, width = gray.shape
+    ny, nx = paper.shape
+    total = 0.0
+    for y in range(height):
+        done, line, j = 0, gray[y], y * ny // height
+        for i in range(first[y], first[y + 1]):
+            if not keep[mark[i]]: continue
+            end = min(stop[i] + 2, width)
+            dark, level = 0, paper[j, start[i] * nx // width]
+            for x in range(max(start[i] - 2, done), end): dark += line[x]
+            total += end - max(start[i] - 2, done) - dark / level
+            done = end
+    return total
+
 def ink_coverage(page) -> float:
-    "Share of the page that is ink, black borders left out; a middle is better"
+    "Share of the page that its ink would cover if it were black: grey ink counts in part, black borders do not; a middle is better"
     page = _ink(page)
     h, w = page.gray.shape
     x, y, bw, bh, area = page.marks.T
     border = ((x == 0) | (y == 0) | (x + bw == w) | (y + bh == h)) & ((bw > 0.3 * w) | (bh > 0.3 * h))
-    return float(area[(area > 2) & ~border].sum()) / page.gray.size
+    dark = _darkness(page.gray, *page.runs, page._connected[1], (area > 4) & ~border, np.maximum(page.paper, 1))
+    return min(max(dark / page.gray.size, 0.0), 1.0)
 
 def _solid(mask, side):
-    "Those parts of a mask that hold a square of `side` pixels"
-    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8), borderValue=1)
+    "Those parts of a mask that hold a square of `side` pixels; outside the page counts as part of it"
+    kernel = np.ones((side, side), np.uint8)
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), side, side, side, side, cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[side:-side, side:-side])
 
 def clipped(page) -> float:
     "Share of the page lost to glare (solid white on paper that is not) and to black borders; lower is better"
     page = _ink(page)
     q, bright = page.quarter, brightness(page)
-    dark = _solid(q < max(min(0.3 * float(np.percentile(page.paper, 90)), 60), 12), 3)
+    dark = _solid(q < max(min(0.16 * float(np.percentile(page.paper, 90)), 40), 10), 3)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=4, ltype=cv2.CV_32S)
     x, y, w, h = boxes[:, :4].T
     rim = (x == 0) | (y == 0) | (x + w == q.shape[1]) | (y + h == q.shape[0])
@@ -132,39 +152,49 @@ def clipped(page) -> float:
 
 # %% ../../nbs/images/14_quality.ipynb #da75ffc4
 @_jit
-def _jumps(gray, every):
-    "Sum of what each step exceeds its neighbouring steps by, for the 8 places of a step along lines and columns: `(2, 8)`, and counts"
+def _cells(gray, first, start, stop):
+    "Cells of 8 by 8 px within one cell of ink: `(H/8, W/8)` bool; all of them where there is hardly any ink"
     height, width = gray.shape
-    across, down, rows = np.zeros(width, np.int64), np.zeros(8), np.zeros(8)
-    for y in range(1, height - 2):
-        if (y // 8) % every == 0:
-            line = gray[y]
-            for x in range(1, width - 2):
-                a, b, c = abs(np.int32(line[x]) - line[x - 1]), abs(np.int32(line[x + 1]) - line[x]), abs(np.int32(line[x + 2]) - line[x + 1])
-                across[x] += min(max(2 * b - a - c, 0), 16)
-        p, q, r, s = gray[y - 1], gray[y], gray[y + 1], gray[y + 2]
-        total = 0
-        for x in range(0, width):
-            a, b, c = abs(np.int32(q[x]) - p[x]), abs(np.int32(r[x]) - q[x]), abs(np.int32(s[x]) - r[x])
-            total += min(max(2 * b - a - c, 0), 16)
-        down[y % 8] += total
-        rows[y % 8] += width
-    out = np.zeros((2, 8))
-    for k in range(8):
-        n = 0
-        for x in range(1, width - 2):
-            if x % 8 == k: out[0, k] += across[x]; n += 1
-        out[0, k] /= n * rows.sum() / width / every
-        out[1, k] = down[k] / rows[k]
+    out = np.zeros(((height + 7) // 8, (width + 7) // 8), np.bool_)
+    for y in range(height):
+        for i in range(first[y], first[y + 1]):
+            for k in range(max(start[i] // 8 - 1, 0), min((stop[i] - 1) // 8 + 2, out.shape[1])):
+                for j in range(max(y // 8 - 1, 0), min(y // 8 + 2, out.shape[0])): out[j, k] = True
+    if start.size < height // 4: out[:] = True
     return out
 
+@_jit
+def _steps(gray, cells, cap):
+    "Mean step of the grey level (held to `cap`) into each column and into each row, within the `cells`; 0 where there are few"
+    height, width = gray.shape
+    across, many, down = np.zeros(width, np.int32), np.zeros(width, np.int32), np.zeros(height)
+    for y in range(1, height):
+        total, n, line, above = 0, 0, gray[y], gray[y - 1]
+        for k in range(cells.shape[1]):
+            if not cells[y // 8, k]: continue
+            a, b = max(8 * k, 1), min(8 * k + 8, width)
+            for x in range(a, b):
+                total += min(abs(np.int32(line[x]) - np.int32(above[x])), cap)
+                across[x] += min(abs(np.int32(line[x]) - np.int32(line[x - 1])), cap)
+                many[x] += 1
+            n += b - a
+        if n >= 24: down[y] = total / n
+    return np.where(many >= 24, across / np.maximum(many, 1), 0.0), down
+
+def _grid(steps) -> float:
+    "How far the typical step on the strongest of the eight grids stands above its neighbours, as a share of the mean step"
+    ridge = steps[1:-1] - (steps[:-2] + steps[2:]) / 2
+    valid = (steps[1:-1] > 0) & (steps[:-2] > 0) & (steps[2:] > 0)
+    if valid.sum() < 64: return 0.0
+    typical = [float(np.median(r[v])) if v.any() else 0.0 for r, v in ((ridge[k::8], valid[k::8]) for k in range(8))]
+    return (max(typical) - float(np.median(typical))) / float(steps[steps > 0].mean())
+
 def blockiness(page) -> float:
-    "Excess of the steps on the 8-pixel grid of JPEG over those beside it, as a ratio; lower is better. `MissingValue` under 32 px"
+    "Typical excess of the steps on the 8-pixel grid of JPEG over those beside it, near ink; lower is better. `MissingValue` under 32 px"
     page = _ink(page)
     if min(page.gray.shape) < 32: raise MissingValue("too small")
-    steps = _jumps(page.gray, 2)
-    usual = np.median(steps, 1)
-    return float(max((steps.max(1) - usual).mean() / (usual.mean() + 0.1), 0.0))
+    across, down = _steps(page.gray, _cells(page.gray, *page.runs), 16)
+    return (_grid(across) + _grid(down)) / 2
 
 def blank(page) -> float:
     "1 for a page without text or picture, else 0"
