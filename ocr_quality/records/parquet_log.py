@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -24,12 +24,11 @@ from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..core import BATCH, MODEL, PAGE, REASON, TIME, URI, OcrQualityError, StoreError, TimeError, parse_time
 from ..objects import delete, is_remote, join_uri, list_files, local_path, open_reader, read_bytes, write_bytes
-from .tables import fit, settle, to_table, unify
+from .tables import filter_rows, fit, join_tables, to_table, unify
 
 # %% ../../nbs/records/21_parquet_log.ipynb #c448838b
 def quote_part(
@@ -116,13 +115,15 @@ class LogWriter:
     def _publish(self) -> None:
         "Close the file, give it its name, and remove what it replaces"
         if not self._writer: return
-        stamp = f"{time.time_ns():020d}-{uuid4().hex}".encode()
+        former = [] if self._unique else list(self._log._listed(self._model, self._name))
+        latest = max((int(_stamp(f)[:20] or 0) for f in former), default=0)
+        stamp = f"{max(time.time_ns(), latest + 1):020d}-{uuid4().hex}".encode()
         with _speaking(self.uri):
             self._writer.add_key_value_metadata({_STAMP.decode(): stamp.decode()})
             self._writer.close()
             if self._log.remote: write_bytes(self.uri, self._path.read_bytes())
             else: _rename(self._path, Path(self.uri))
-            if not self._unique: self._log._remove_before(self._model, self._name, stamp, self.uri)
+            self._log._remove_before(former, stamp, self.uri)
 
     def _drop(self) -> None:
         "Remove the hidden file, if it still is one"
@@ -150,7 +151,8 @@ def _speaking(uri: str) -> Iterator[None]:
         kind = _Gone if getattr(e, "reason", "") == "not found" else StoreError
         raise kind(f"page log: {e}") from e
     except (OSError, pa.ArrowException) as e:
-        raise (_Gone if isinstance(e, FileNotFoundError) else StoreError)(f"expected to reach the page log's {uri}, got {' '.join(str(e).split())[:300]}; check the file, its folder or bucket") from e
+        kind = _Gone if isinstance(e, FileNotFoundError) else StoreError
+        raise kind(f"page log: expected to reach {uri}, got {' '.join(str(e).split())[:300]}; check the file, its folder or bucket") from e
 
 # %% ../../nbs/records/21_parquet_log.ipynb #6fd864d0
 @dataclass(frozen=True)
@@ -178,43 +180,18 @@ def _stamp(file: LogFile) -> bytes:
         with _opened(file) as f: return (f.metadata.metadata or {}).get(_STAMP, b"")
     except _Gone: return b""
 
-@dataclass(frozen=True)
-class _Query:
-    "What of each file is wanted"
-    since: datetime | None
-    until: datetime | None
-    columns: list[str] | None
-    batch: str | None
-
-    def load(self, file: LogFile) -> pa.Table:
-        "The wanted rows and columns of one file, and the column `model`"
-        filters = {TIME: self.since or self.until, BATCH: self.batch}
-        with _opened(file) as f:
-            there = [c for c in f.schema_arrow.names if c != MODEL]
-            wanted = [c for c in there if self.columns is None or c in self.columns or filters.get(c) is not None]
-            table, rows = f.read(columns=wanted, use_threads=False), f.metadata.num_rows
-        model = pa.repeat(pa.scalar(file.model), rows)
-        return self._filtered(pa.table([model, *table.columns], names=[MODEL, *table.column_names]))
-
-    def _filtered(self, table: pa.Table) -> pa.Table:
-        "Rows of the batch and between the bounds; a row without a time counts with its file's day"
-        if self.batch is not None:
-            if BATCH not in table.column_names: return table.slice(0, 0)
-            table = table.filter(pc.equal(table[BATCH].cast(pa.string()), self.batch))
-        if TIME in table.column_names and pa.types.is_timestamp(table.schema.field(TIME).type):
-            for bound, compare in ((self.since, pc.greater_equal), (self.until, pc.less_equal)):
-                if bound: table = table.filter(pc.fill_null(compare(table[TIME], pa.scalar(bound, pa.timestamp("us", "UTC"))), True))
-        return table
-
-    def frame(self, tables: list[pa.Table]) -> pd.DataFrame:
-        "All tables as one frame"
-        names = self.columns if self.columns is not None else [MODEL] if tables else [MODEL, BATCH, TIME, URI, PAGE, REASON]
-        schema = unify([t.schema for t in tables])
-        if self.columns is None: names = [*names, *(n for n in schema.names if n not in names)]
-        schema = settle(pa.schema([(n, schema.field(n).type if n in schema.names else pa.null()) for n in names]))
-        return pa.concat_tables([schema.empty_table(), *(fit(t, schema) for t in tables)]).to_pandas()
+def _load(
+    file: LogFile,
+    columns: set[str] | None,  # Only those of these that are there
+) -> pa.Table:  # With the column `model` first
+    "All rows of one file"
+    with _opened(file) as f:
+        wanted = [c for c in f.schema_arrow.names if c != MODEL and (columns is None or c in columns)]
+        table, rows = f.read(columns=wanted, use_threads=False), f.metadata.num_rows
+    return pa.table([pa.repeat(pa.scalar(file.model), rows), *table.columns], names=[MODEL, *table.column_names])
 
 # %% ../../nbs/records/21_parquet_log.ipynb #980287db
+_HIDDEN = "ocr_quality-log-"  # Begins the names of files that are being written
 _SWEEP_AFTER_S = 86_400  # A hidden file that nobody has written to for this long belongs to nobody
 
 class ParquetLog:
@@ -240,14 +217,14 @@ class ParquetLog:
         date: date | datetime | str,  # Day of the batch
         name: str,  # Of the batch
     ) -> LogWriter:  # A context manager with `write(frame)`
-        "Write a batch chunk by chunk; at the end it replaces the file of the same model and name, whatever its day"
+        "Write a batch chunk by chunk; at the end it replaces the file of the same model and name, whatever its day. No rows, no change"
         return LogWriter(self, model, _day(date), _file_part(name))
 
     def files(self, model: str | None = None) -> list[LogFile]:
-        "Visible files (of one `model`), by URI; of several with one name only the one written last"
+        "Visible files (of one `model`) by model, day and name; of several with one name only the one written last"
         byname: dict[tuple, list[LogFile]] = {}
         for f in self._listed(model): byname.setdefault((f.model, f.name), []).append(f)
-        return [fs[0] if len(fs) == 1 else max(fs, key=_stamp) for fs in byname.values()]
+        return sorted((fs[0] if len(fs) == 1 else max(fs, key=_stamp) for fs in byname.values()), key=lambda f: (f.model, f.date, f.name))
 
     def _listed(self, model: str | None, name: str | None = None) -> Iterator[LogFile]:
         "Every visible file of `model` and `name`, by URI"
@@ -257,25 +234,24 @@ class ParquetLog:
             m = re.fullmatch(r"model=([^/]+)/date=(\d{4}-\d\d-\d\d)/([^/._][^/]*)\.parquet", e.uri.removeprefix(self.root).replace(os.sep, "/").lstrip("/"))
             if m and name in (None, m[3]): yield LogFile(e.uri, unquote_part(m[1]), date.fromisoformat(m[2]), m[3], e.size)
 
-    def _remove_before(self, model: str, name: str, stamp: bytes, kept: str) -> None:
-        "Remove files of `name` that were closed before `stamp`; one closed later removes us, not we it"
-        for f in self._listed(model, name):
+    def _remove_before(self, files: list[LogFile], stamp: bytes, kept: str) -> None:
+        "Remove of `files` those that were closed before `stamp`; one closed later, in another process meanwhile, will remove us"
+        for f in files:
             if f.uri != kept and _stamp(f) < stamp: delete(f.uri)
 
     def _hidden(self) -> Path:
         "A new name that no reader looks at, in a folder from which a rename is one step"
-        if self.remote: return Path(tempfile.gettempdir(), f"ocr_quality-{uuid4().hex}.parquet")
-        folder = Path(self.root, ".tmp")
+        folder = Path(tempfile.gettempdir()) if self.remote else Path(self.root, ".tmp")
         folder.mkdir(parents=True, exist_ok=True)
         if not self._swept: self._swept = True; self._sweep(folder)
-        return folder / f"{uuid4().hex}.parquet"
+        return folder / f"{_HIDDEN}{uuid4().hex}.parquet"
 
     def _sweep(self, folder: Path) -> None:
         "Remove what killed writers left long ago"
-        for path in folder.iterdir():
+        for path in folder.glob(f"{_HIDDEN}*.parquet"):
             try:
                 if time.time() - path.stat().st_mtime > _SWEEP_AFTER_S: path.unlink()
-            except FileNotFoundError: pass
+            except (FileNotFoundError, PermissionError): pass  # somebody else removed it, or it is somebody else's
 
     def read(self,
         model: str | None = None,  # Only this model's pages
@@ -286,12 +262,14 @@ class ParquetLog:
     ) -> pd.DataFrame:  # With the column `model` first, unless `columns` says otherwise; times in UTC
         "Rows of the log; files of other models and days, and columns not asked for, are not read"
         since, until = _bound(since, False), _bound(until, True)
-        query = _Query(since, until, columns, batch)
-        for again in (True, True, True, False):
+        wanted = None if columns is None else {*columns} | ({TIME} if since or until else set()) | ({BATCH} if batch is not None else set())
+        for again in (True, True, True, True, False):
             files = [f for f in self.files(model) if (since is None or f.date >= since.date()) and (until is None or f.date <= until.date())]
             try:
-                with ThreadPoolExecutor(8) as pool: tables = list(pool.map(query.load, files))
+                with ThreadPoolExecutor(8) as pool: tables = list(pool.map(lambda f: filter_rows(_load(f, wanted), batch, since, until), files))
             except _Gone:
                 if again: continue
                 raise
-            return query.frame(tables)
+            return join_tables(tables, _EMPTY if not tables and columns is None else columns).to_pandas()
+
+_EMPTY = [MODEL, BATCH, TIME, URI, PAGE, REASON]  # Columns of a log without rows

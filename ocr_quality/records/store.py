@@ -74,7 +74,7 @@ class PointBook(Database):
             if (old["model"], old["metric"]) != (row["model"], row["metric"]):
                 raise MetricError(f"put_points: expected point {row['point_id']!r} to stay with {old['model']} {old['metric']}, got {row['model']} "
                                   f"{row['metric']}; give each series ids of its own")
-            if all(to_json(old[c]) == to_json(row[c]) for c in _REVISABLE): counts["same"] += 1
+            if all(old[c] == row[c] for c in _REVISABLE[:4]) and to_json(old["detail"]) == to_json(row["detail"]): counts["same"] += 1
             else:
                 stored[row["point_id"]] = self._revise(conn, old, row)
                 counts["revised"] += 1
