@@ -27,13 +27,13 @@ def recipient_variables(
 
 def _fill(recipient: str) -> tuple[str, list[str]]:
     "The URL with its variables filled in, and their values"
-    values = [os.environ.get(name, "").strip() for name in recipient_variables(recipient)]
-    if missing := [n for n, v in zip(recipient_variables(recipient), values) if not v]:
+    values = {name: os.environ.get(name, "").strip() for name in recipient_variables(recipient)}
+    if missing := [name for name, value in values.items() if not value]:
         raise AlertError(f"expected {' and '.join(missing)} in the environment for a recipient's URL, got nothing; set it where alerts are sent from")
     def value(found: re.Match) -> str:
-        text, rest = os.environ[found[1]].strip(), re.split(r"[/?#]", recipient[found.end():])[0]
+        text, rest = values[found[1]], re.split(r"[/?#]", recipient[found.end():])[0]
         return quote(text, safe="") if "@" in rest else text
-    return _VARIABLE.sub(value, recipient), values
+    return _VARIABLE.sub(value, recipient), list(values.values())
 
 # %% ../../nbs/tell/52_notify.ipynb #97cbf418
 _TALKERS = ("apprise", "urllib3", "requests", "requests_oauthlib", "charset_normalizer", "paho", "slixmpp", "httpx", "httpcore", "asyncio")
@@ -56,7 +56,8 @@ class _Hush(logging.Filter):
 def _overhear():
     "Within it, what the sending libraries log in this context goes into the list it gives, and nowhere else"
     for name, logger in list(logging.root.manager.loggerDict.items()):
-        if not isinstance(logger, logging.Logger) or name.split(".")[0] not in _TALKERS or any(isinstance(f, _Hush) for f in logger.filters): continue
+        if not isinstance(logger, logging.Logger) or name.split(".")[0] not in _TALKERS: continue
+        if any(isinstance(f, _Hush) for f in logger.filters): continue
         logger.addFilter(_Hush(logger.level if name == "apprise" else logging.NOTSET + 1))
         if name == "apprise": logger.setLevel(logging.DEBUG)
     token = _heard.set([])
@@ -79,7 +80,7 @@ def scrub(
     parts = [login, *login.split(":"), *place.split("/")[1:], *re.split(r"[&,;]|[^&=]+=", query)]
     if not scheme.lower().startswith(_HOSTS): parts += [host, *host.split(":")]
     parts += [p for part in [*parts, *values] for p in (part, *re.split(r"[@/:,]", part))]
-    found = {form for p in parts for form in (p, unquote(p), quote(p, safe="")) if len(form) > 2 and form.lower() not in _HARMLESS and not form.isspace()}
+    found = {form for p in parts for form in (p, unquote(p), quote(p, safe="")) if len(form.strip()) > 2 and form.lower() not in _HARMLESS}
     found -= {host, host.split(":")[0]} if scheme.lower().startswith(_HOSTS) else set()
     for secret in sorted(found, key=len, reverse=True): text = text.replace(secret, "***")
     return " ".join(text.split())[:300]
@@ -105,7 +106,8 @@ def check_recipient(
     import apprise
     known = found and re.fullmatch(r"[\w+.-]+", scheme) and scheme.lower() in apprise.apprise.N_MGR
     if not known:
-        raise AlertError(f"expected a recipient's URL that apprise knows, such as mailto://… or slack://…, got {redact(recipient)}; see apprise's list of services")
+        raise AlertError(f"expected a recipient's URL that apprise knows, such as mailto://… or slack://…, got {redact(recipient)}; "
+                         "see apprise's list of services")
     try: url, _ = _fill(recipient)
     except AlertError: return
     plugin, dropped = _plugin(url)
