@@ -129,6 +129,13 @@ def _opened(kind: str, data: bytes):
     plugin = require(module, "heic") if kind == "HEIC" else importlib.import_module(module)
     return getattr(plugin, name)(io.BytesIO(data))
 
+def _load(im) -> None:
+    "Decode the picture; a TIFF's memory is taken beforehand where Pillow's own limit, which is not ours, would refuse it"
+    from PIL import Image
+    if im.format == "TIFF" and im.size[0] * im.size[1] > (Image.MAX_IMAGE_PIXELS or 0):
+        im.im = Image.core.new(im.mode, getattr(im, "_tile_size", im.size))
+    im.load()
+
 def _cmyk(im) -> np.ndarray:
     "Grey of a four-colour JPEG; Pillow takes the inks as inverted, which only files with Adobe's marker are"
     im.load()
@@ -150,7 +157,7 @@ def _image(kind: str, data: bytes, limit: float) -> np.ndarray:
     "The page of an image file of any format of Pillow"
     im = _opened(kind, data)
     _check_size(*im.size, limit)
-    im.load()
+    _load(im)
     return upright(_gray_of(im), _orientation(im))
 
 def _tiff(data: bytes, limit: float) -> Iterator[np.ndarray | str]:
@@ -162,7 +169,7 @@ def _tiff(data: bytes, limit: float) -> Iterator[np.ndarray | str]:
             if not (im.tag_v2.get(254, 0) or 0) & 0b101 or (shown == 0 and im.tag_v2.next == 0):
                 shown += 1
                 _check_size(*im.size, limit)
-                im.load()
+                _load(im)
                 yield upright(_gray_of(im), _orientation(im))
         except EOFError: return
         except Exception as e:
@@ -175,9 +182,10 @@ _PDFIUM = threading.RLock()
 
 def _draw(doc, number: int, dpi: float, limit: float) -> np.ndarray:
     "Page `number` (from 0) of the open document `doc`, drawn in grey; the caller holds the lock"
+    scale = dpi / 72 * (1 - 1e-6)  # PDFium rounds up: 51.000001 pixels are 51
     with closing(doc[number]) as page:
-        _check_size(int(np.ceil(page.get_width() * dpi / 72)), int(np.ceil(page.get_height() * dpi / 72)), limit)
-        with closing(page.render(scale=dpi / 72, grayscale=True)) as bitmap:
+        _check_size(int(np.ceil(page.get_width() * scale)), int(np.ceil(page.get_height() * scale)), limit)
+        with closing(page.render(scale=scale, grayscale=True)) as bitmap:
             pixels = bitmap.to_numpy()
             return pixels.reshape(pixels.shape[:2]).copy()
 
@@ -185,7 +193,9 @@ def _pdf_document(data: bytes):
     "An open PDF with its form fields; the caller holds the lock"
     import pypdfium2
     try: doc = pypdfium2.PdfDocument(data)
-    except pypdfium2.PdfiumError as e: raise PageError("encrypted PDF" if e.err_code in (4, 5) else "unreadable: damaged PDF") from e
+    except pypdfium2.PdfiumError as e:
+        locked = e.err_code in (4, 5) and b"/Encrypt" in data  # PDFium's code may be that of an earlier file
+        raise PageError("encrypted PDF" if locked else "unreadable: damaged PDF") from e
     try: doc.init_forms()
     except pypdfium2.PdfiumError as e: get_logger(__name__).debug("form fields are not drawn: %s", e)
     return doc

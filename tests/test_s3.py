@@ -1,0 +1,211 @@
+"Objects and sources over HTTP: real obstore and boto3 clients against a moto server on this machine"
+import socket
+import time
+import urllib.request
+import zipfile
+from io import BytesIO
+
+import boto3
+import cv2
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+from ocr_quality.core import EmptyBatchError, SourceError
+from ocr_quality.images.source import open_source, prefetch
+from ocr_quality.objects import delete, exists, list_files, list_folders, open_reader, read_bytes, stat_file, write_bytes
+
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def picture(value=200, size=(40, 30)):
+    "A grey page as PNG bytes"
+    return cv2.imencode(".png", np.full(size, value, np.uint8))[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def server():
+    "The address of a moto server"
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server, monkeypatch, tmp_path):
+    "An empty bucket, and the environment in which it is found"
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_REGION"): monkeypatch.delenv(name, raising=False)
+    for name, value in KEYS.items(): monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="scans")
+    yield client
+    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
+
+
+def free_port():
+    "A port on which nobody listens"
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_write_read_list_delete(bucket):
+    write_bytes("s3://scans/a/b.bin", b"page")
+    assert bucket.get_object(Bucket="scans", Key="a/b.bin")["Body"].read() == b"page"
+    assert read_bytes("s3://scans/a/b.bin") == b"page"
+    found, = list_files("s3://scans")
+    assert (found.uri, found.size) == ("s3://scans/a/b.bin", 4)
+    assert found.modified.utcoffset().total_seconds() == 0
+    assert [exists(f"s3://scans/{o}") for o in ("a/b.bin", "a", "a/", "b")] == [True, True, True, False]
+    before = stat_file("s3://scans/a/b.bin").tag
+    write_bytes("s3://scans/a/b.bin", b"PAGE")
+    assert stat_file("s3://scans/a/b.bin").tag != before
+    delete("s3://scans/a/b.bin")
+    delete("s3://scans/a/b.bin")
+    assert list_files("s3://scans") == []
+
+
+@pytest.mark.parametrize("key", ["plain.jpg", "with space.jpg", "per%20cent.jpg", "plus+and&.jpg", "ünï/cödé.jpg", "hash#1.jpg", "q?.jpg",
+                                 "[1]*.jpg", "model=a%20b/date=2026-03-01/x.parquet", "tilde~.jpg", "semi;colon:.jpg", "quote'\".jpg"])
+def test_keys_of_every_kind(bucket, key):
+    bucket.put_object(Bucket="scans", Key=key, Body=b"1")
+    found, = list_files("s3://scans")
+    assert found.uri == f"s3://scans/{key}"
+    assert read_bytes(found.uri) == b"1"
+    assert stat_file(found.uri).size == 1
+    write_bytes(found.uri, b"22")
+    assert [o["Key"] for o in bucket.list_objects_v2(Bucket="scans")["Contents"]] == [key]
+    delete(found.uri)
+    assert not exists(found.uri)
+
+
+def test_more_objects_than_one_listing_page(bucket):
+    for i in range(1003): bucket.put_object(Bucket="scans", Key=f"many/{i:04d}.txt", Body=b"")
+    assert [o.uri for o in list_files("s3://scans/many")] == [f"s3://scans/many/{i:04d}.txt" for i in range(1003)]
+
+
+def test_a_large_object_goes_in_parts_and_comes_back_whole(bucket):
+    data = np.random.default_rng(0).integers(0, 256, 12_000_000, dtype=np.uint8).tobytes()
+    assert read_bytes(write_bytes("s3://scans/large.bin", data)) == data
+    with open_reader("s3://scans/large.bin") as f:
+        f.seek(-10, 2)
+        assert f.read() == data[-10:]
+        f.seek(5_000_000)
+        assert f.read(7) == data[5_000_000:5_000_007]
+
+
+def test_batches_below_a_prefix(bucket):
+    for day in ("2026-03-01", "2026-03-02", "2026-03-10"):
+        for scanner in ("s1", "s2"): bucket.put_object(Bucket="scans", Key=f"claims/{day}/{scanner}/p.png", Body=picture())
+    bucket.put_object(Bucket="scans", Key="claims/2026-03-10/index.csv", Body=b"x")
+    source = open_source("s3://scans/claims/", pattern="{date}/{scanner}/…")
+    assert [b.name for b in source.batches] == ["2026-03-01", "2026-03-02", "2026-03-10"]
+    pages = list(source)
+    assert [p.uri for p in pages][:2] == ["s3://scans/claims/2026-03-01/s1/p.png", "s3://scans/claims/2026-03-01/s2/p.png"]
+    assert all(p.gray.shape == (40, 30) and p.tags["scanner"] in ("s1", "s2") for p in pages)
+    assert list_folders("s3://scans/claims") == ["2026-03-01", "2026-03-02", "2026-03-10"]
+    for pattern in (None, "{date}/{scanner}/…"):
+        newest, = open_source("s3://scans/claims", pattern=pattern, latest=True).batches
+        assert (newest.name, len(newest.files), newest.ignored, newest.files[0].remote) == ("2026-03-10", 2, 1, True)
+
+
+def test_latest_lists_only_the_newest_folder(bucket, monkeypatch):
+    for day in ("2025-12-31", "2026-01-01"): bucket.put_object(Bucket="scans", Key=f"{day}/p.png", Body=picture())
+    import ocr_quality.images.source as source
+    asked = []
+    monkeypatch.setattr(source, "list_files", lambda uri: asked.append(uri) or list_files(uri))
+    assert open_source("s3://scans", latest=True).batches[0].name == "2026-01-01"
+    assert asked == ["s3://scans/2026-01-01"]
+
+
+def test_glob_one_object_list_and_zip(bucket):
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as z: z.writestr("in/a.png", picture())
+    for key, body in {"m/a.png": picture(), "m/b.jpg": b"no picture", "n/a.png": picture(), "m/pack.zip": file.getvalue()}.items():
+        bucket.put_object(Bucket="scans", Key=key, Body=body)
+    assert [o.uri for o in open_source("s3://scans/*/a.png").files] == ["s3://scans/m/a.png", "s3://scans/n/a.png"]
+    assert [o.uri for o in open_source("s3://scans/n*").files] == ["s3://scans/n/a.png"]
+    one = open_source("s3://scans/m/a.png")
+    assert (one.batches[0].name, [p.reason for p in one]) == ("m", [None])
+    listed = open_source(["s3://scans/n/a.png", "s3://scans/m/a.png", "s3://scans/m/none.png"])
+    assert [p.reason for p in listed] == [None, None, "unreadable: not found"]
+    page, = open_source("s3://scans/m/pack.zip")
+    assert (page.uri, page.gray.shape, page.batch) == ("s3://scans/m/pack.zip!in/a.png", (40, 30), "pack")
+
+
+def test_an_object_removed_after_the_listing_is_a_row_with_a_reason(bucket):
+    for name in "abc": bucket.put_object(Bucket="scans", Key=f"day/{name}.png", Body=picture())
+    source = open_source("s3://scans/day")
+    bucket.delete_object(Bucket="scans", Key="day/b.png")
+    assert [(p.uri[-5:], p.reason) for p in source] == [("a.png", None), ("b.png", "unreadable: not found"), ("c.png", None)]
+
+
+def test_prefetch_keeps_order_and_its_budget(bucket):
+    for i in range(20): bucket.put_object(Bucket="scans", Key=f"day/{i:02d}.png", Body=picture(i * 10))
+    files = open_source("s3://scans/day").files
+    got = [(f.uri, next(f.pages(data)).gray[0, 0]) for f, data in prefetch(files, ahead=4, budget=1)]
+    assert got == [(f"s3://scans/day/{i:02d}.png", i * 10) for i in range(20)]
+
+
+def test_the_profile_of_the_aws_files_counts(bucket, server, monkeypatch, tmp_path):
+    bucket.put_object(Bucket="scans", Key="a.png", Body=picture())
+    for name in (*KEYS, "AWS_ENDPOINT_URL"): monkeypatch.delenv(name)
+    (tmp_path / "config").write_text(f"[profile intake]\nregion = eu-central-1\nendpoint_url = {server}\n")
+    (tmp_path / "credentials").write_text("[intake]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_PROFILE", "intake")
+    assert [p.gray.shape for p in open_source("s3://scans")] == [(40, 30)]
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(SourceError, match="nobody.*AWS_PROFILE"): open_source("s3://scans")
+
+
+def test_the_endpoint_of_s3_alone_wins(bucket, server, monkeypatch):
+    bucket.put_object(Bucket="scans", Key="a.png", Body=picture())
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server)
+    assert [p.gray.shape for p in open_source("s3://scans")] == [(40, 30)]
+
+
+@pytest.mark.parametrize("verb", [list_files, read_bytes, stat_file, exists, delete, lambda u: write_bytes(u, b""), list_folders, open_reader])
+def test_no_such_bucket_is_one_sentence(bucket, verb):
+    if verb in (stat_file, delete): pytest.skip("S3 answers a question about one object with 404, bucket or not")
+    with pytest.raises(SourceError) as e: verb("s3://no-such-bucket/day/a.png")
+    assert "s3://no-such-bucket/day/a.png" in str(e.value) and "\n" not in str(e.value) and len(str(e.value)) < 300
+
+
+def test_nothing_under_a_prefix(bucket):
+    with pytest.raises(SourceError, match="got nothing there"): open_source("s3://scans/2027")
+    bucket.put_object(Bucket="scans", Key="day/readme.txt", Body=b"")
+    with pytest.raises(EmptyBatchError, match="1 files of other kinds: .txt"): open_source("s3://scans/day")
+    with pytest.raises(SourceError, match="expected a bucket"): open_source("s3:///day")
+
+
+def test_a_dead_endpoint_answers_in_seconds(bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("OCR_QUALITY_REMOTE_RETRIES", "1")
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="no answer; check the endpoint"): open_source("s3://scans/day")
+    assert time.monotonic() - began < 30
+
+
+def test_a_store_that_stays_silent_is_given_up(bucket, monkeypatch):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:{}".format(s.getsockname()[1]))
+        monkeypatch.setenv("OCR_QUALITY_REMOTE_RETRIES", "0")
+        monkeypatch.setenv("OCR_QUALITY_REMOTE_TIMEOUT_S", "0.2")
+        with pytest.raises(SourceError, match="no answer"): open_source("s3://scans/day")
+
+
+def test_no_credentials_at_all(bucket, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"): monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(SourceError, match="no AWS credentials found; set AWS_PROFILE"): open_source("s3://scans")
+    bucket.put_object(Bucket="scans", Key="a.png", Body=picture())
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    assert len(open_source("s3://scans").files) == 1
