@@ -122,8 +122,9 @@ def _limits(lower: np.ndarray, upper: np.ndarray, metric: Metric, rule: WindowRu
     "Limits in the metric's unit (NaN: none) from the edges of the band (NaN: no band)"
     low, high = _bounds(rule.limit, metric)
     if metric.direction == "target": lower, upper = np.minimum(lower, metric.target[0]), np.maximum(upper, metric.target[1])
-    if metric.direction == "size": lower, high = -upper, min(high, -low)
-    if metric.direction == "size": low = -high
+    if metric.direction == "size":
+        high = min(high, -low)
+        lower, low = -upper, -high
     lower, upper = np.fmax(lower, low), np.fmin(upper, high)
     return np.where(np.isfinite(lower), lower, np.nan), np.where(np.isfinite(upper), upper, np.nan)
 
