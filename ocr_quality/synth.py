@@ -72,7 +72,8 @@ def _glare(gray, severity, rng):
     h, w = gray.shape
     radius, cx, cy = 0.36 * w * np.sqrt(severity), w * rng.uniform(0.35, 0.65), h * rng.uniform(0.3, 0.7)
     y, x = np.ogrid[:h, :w]
-    inside = np.exp(-(((x - cx) / radius) ** 2 + ((y - cy) / radius / 1.2) ** 2).astype(np.float32) ** 2)
+    away = np.minimum(((x - cx) / radius) ** 2 + ((y - cy) / radius / 1.2) ** 2, 9).astype(np.float32)
+    inside = np.exp(-(away**2))
     return _add(gray, (255 - gray.astype(np.float32)) * np.minimum(1, 2 * inside))
 
 def _jpeg(gray, severity, rng):
@@ -194,21 +195,26 @@ class _Scanner:
     skew: float  # Scatter of the angle, degrees
     quality: int  # JPEG quality
     grain: np.ndarray  # A field of grain larger than a page, int16
+    lamp: list[np.ndarray]  # A few fields of light of a page's size, about 1
 
     @classmethod
-    def make(cls, i: int, volume: float, rng: np.random.Generator):
-        grain = np.rint(_grain((1300, 960), rng.uniform(1.2, 2.2), rng)).astype(np.int16)
-        return cls(f"scanner-{i + 1}", volume, rng.uniform(0.3, 0.5), rng.uniform(0.93, 1), rng.uniform(0.2, 0.5), int(rng.integers(74, 86)), grain)
+    def make(cls, i: int, volume: float, shape: tuple[int, int], rng: np.random.Generator):
+        grain = np.rint(_grain((shape[0] + 130, shape[1] + 130), rng.uniform(2.8, 3.0), rng)).astype(np.int16)
+        x, y = np.linspace(-1, 1, shape[1], dtype=np.float32), np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
+        fall = (x * rng.choice((-1, 1)) + x * x + 0.3 * y).astype(np.float32)
+        lamp = [1 - np.float32(rng.uniform(0.005, 0.02)) * fall for _ in range(3)]
+        return cls(f"scanner-{i + 1}", volume, rng.uniform(0.38, 0.42), rng.uniform(0.94, 1), rng.uniform(0.2, 0.5), int(rng.integers(86, 89)), grain, lamp)
 
     def scan(self, sheet: np.ndarray, light: float, rng: np.random.Generator) -> np.ndarray:
         "`sheet` as this scanner delivers it under the day's `light`"
         h, w = sheet.shape
-        turn = cv2.getRotationMatrix2D((w / 2, h / 2), rng.normal(0, self.skew), 1)
+        angle = rng.choice((-1, 1)) * (0.2 + abs(rng.normal(0, self.skew)))  # No sheet lies quite straight
+        turn = cv2.getRotationMatrix2D((w / 2, h / 2), angle, 1)
         turn[:, 2] += rng.normal(0, 4, 2)
         seen = cv2.warpAffine(sheet, turn, (w, h), flags=cv2.INTER_LINEAR, borderValue=_paper(sheet))
         seen = cv2.GaussianBlur(seen, (3, 3), self.lens * rng.uniform(0.95, 1.05))
-        seen = cv2.convertScaleAbs(seen, alpha=self.light * light * rng.normal(1, 0.008))
-        y, x = rng.integers(self.grain.shape[0] - h + 1), rng.integers(self.grain.shape[1] - w + 1)
+        seen = cv2.multiply(seen, self.lamp[rng.integers(len(self.lamp))], scale=self.light * light * rng.normal(1, 0.008), dtype=cv2.CV_8U)
+        y, x = rng.integers(131, size=2)
         return cv2.add(seen, self.grain[y : y + h, x : x + w], dtype=cv2.CV_8U)
 
     def deliver(self, sheet, light: float, fault: str, severity: float, state: str, rng) -> bytes:
@@ -221,7 +227,7 @@ class _Scanner:
 def write_claims(
     folder: str | Path,  # Where the days' folders go; it may exist
     days: int = 45,  # Days, weekends included
-    pages_per_scanner: float = 4.2,  # Mean pages a scanner and weekday; the busiest has 1.6 times as many
+    pages_per_scanner: float = 4.2,  # Mean pages a scanner and weekday; the busiest has 1.8 times as many
     scanners: int = 5,  # Number of scanners; the second is the busiest, and fails
     fault_day: int | None = 36,  # Day (0 the first) on which the fault begins; None: never
     fault: str = "blur",  # One of `DEGRADATIONS`
@@ -232,19 +238,18 @@ def write_claims(
     "Write scanned claims as `{date}/{scanner}/claim_0001.jpg`, 100 dpi; `ValueError` for an unknown `fault`"
     if fault not in DEGRADATIONS: raise ValueError(f"write_claims: expected a fault of {', '.join(DEGRADATIONS)}, got {fault!r}")
     rng = np.random.default_rng(seed)
-    volumes = pages_per_scanner * (np.roll(np.linspace(1.6, 0.4, scanners), 1) if scanners > 1 else np.ones(1))
-    team = [_Scanner.make(i, v, rng) for i, v in enumerate(volumes)]
+    sheets = [page(int(rng.integers(2**31)), 100, "letter" if i % 10 == 9 else "claim", ink=int(rng.integers(25, 75)), grain=0).gray for i in range(30)]
+    volumes = pages_per_scanner * (np.roll(np.linspace(1.8, 0.2, scanners), 1) if scanners > 1 else np.ones(1))
+    team = [_Scanner.make(i, v, sheets[0].shape, rng) for i, v in enumerate(volumes)]
     failing = team[min(1, scanners - 1)]
-    kinds = ("claim", "claim", "claim", "claim", "letter", "table") * 5
-    sheets = [page(int(rng.integers(2**31)), 100, kind, grain=0).gray for kind in kinds]
     dates = [date.fromisoformat(start) + timedelta(days=d) for d in range(days)]
     odd, rows = {days // 4: "blank", days // 2: "unreadable"}, []
     for d, day in enumerate(dates):
-        light, quiet = rng.normal(1, 0.006), 0.45 if day.weekday() >= 5 else 1.0
+        light, quiet = rng.normal(1, 0.006), 0.6 if day.weekday() >= 5 else 1.0
         broken = fault_day is not None and fault_day <= d and (repair_day is None or d < repair_day)
         for s in team:
-            severity = (0.3, 0.55, 0.8)[min(d - fault_day, 2)] if broken and s is failing else 0.0
-            for k in range(max(round(s.volume * quiet * rng.uniform(0.7, 1.3)), s is failing)):
+            severity = (0.35, 0.6, 0.85)[min(d - fault_day, 2)] if broken and s is failing else 0.0
+            for k in range(max(round(s.volume * quiet * rng.uniform(0.8, 1.2)), s is failing)):
                 state = odd.get(d, "page") if s is failing and k == 0 else "page"
                 data = s.deliver(sheets[rng.integers(len(sheets))], light, fault, severity, state, rng)
                 path = Path(day.isoformat(), s.name, f"claim_{k + 1:04d}.jpg")
