@@ -17,10 +17,10 @@ CLEAR = 3.0  # Distance of ink from paper, in spreads of the paper, from which i
 
 @_jit
 def _otsu(hist, n):
-    "Level that splits `hist` (256 counts, `n` in all) into the two classes furthest apart; the lower class includes it"
+    "Level that splits `hist` (256 counts, `n` in all) into the two classes furthest apart; the lower class includes it. -1 for one level only"
     total = 0.0
     for v in range(256): total += v * hist[v]
-    best, at, low, low_sum = -1.0, 0, 0.0, 0.0
+    best, at, low, low_sum = -1.0, -1, 0.0, 0.0
     for v in range(255):
         low += hist[v]
         low_sum += v * hist[v]
@@ -31,12 +31,12 @@ def _otsu(hist, n):
 
 @_jit
 def _rank(hist, lo, hi, share):
-    "Level below which `share` of the counts of `hist[lo:hi]` lie, linear within a level"
+    "Level below which `share` of the counts of `hist[lo:hi]` lie, linear within a level of which there are several"
     n = 0
     for v in range(lo, hi): n += hist[v]
     want, seen = share * n, 0.0
     for v in range(lo, hi):
-        if hist[v] and seen + hist[v] >= want: return v - 0.5 + (want - seen) / hist[v]
+        if hist[v] and seen + hist[v] >= want: return min(max(v - 0.5 + (want - seen) / hist[v], 0.0), 255.0) if hist[v] < n else v
         seen += hist[v]
     return hi - 1.0
 
@@ -57,11 +57,12 @@ def tile_levels(
                 for x in range(x0, x1): hist[half[y, x]] += 1
             n = (y1 - y0) * (x1 - x0)
             cut = _otsu(hist, n)
+            out[j, i, 0] = _rank(hist, 0, 256, 0.5)
+            if cut < 0: continue
             paper = _rank(hist, cut + 1, 256, 0.5)
             ink = _rank(hist, 0, cut + 1, 0.5)
             depth, spread = paper - ink, _rank(hist, cut + 1, 256, 0.9) - paper
             if depth > max(MIN_DEPTH, 0.06 * paper, CLEAR * spread): out[j, i, 0], out[j, i, 1] = paper, depth
-            else: out[j, i, 0] = _rank(hist, 0, 256, 0.5)
     return out
 
 # %% ../../nbs/images/12_components.ipynb #baf8bb66

@@ -61,35 +61,32 @@ def effective_dpi(page) -> float:
 
 # %% ../../nbs/images/14_quality.ipynb #f3aaee1d
 def brightness(page) -> float:
-    "Median grey level of the paper; a light range is better"
-    return float(np.median(_ink(page).paper))
+    "Median grey level of the paper, black borders left out; a light range is better"
+    return float(np.median(_ink(page).lit))
 
 def unevenness(page) -> float:
     "Fall of the paper's level from its bright to its dark parts (95th to 5th percentile), as a share of the bright; lower is better"
-    paper = _ink(page).paper
-    lit = paper[paper > max(0.15 * np.percentile(paper, 95), 16)]
-    if not lit.size: return 0.0
-    dark, bright = np.percentile(lit, (5, 95))
-    return float(bright - dark) / float(bright)
+    dark, bright = np.percentile(_ink(page).lit, (5, 95))
+    return float(bright - dark) / max(float(bright), 1.0)
 
 @_jit
 def _grain(gray, thresholds, size, every):
-    "Noise of each `size`-pixel block with at most 2 % ink (Immerkaer 1996), saturated blocks left out; and of all blocks"
+    "Noise of each `size`-pixel block that is not black (Immerkaer 1996), and whether it is plain: at most 2 % ink"
     height, width = gray.shape
     ny, nx = thresholds.shape
     out, plain, n = np.empty(((height // size) * (width // size) + 1, 2)), 0, 0
     for j in range(1, height // size - 1):
         for i in range(1 + j % every, width // size - 1, every):
             cut = thresholds[j * size * ny // height, i * size * nx // width]
-            total, ink, clipped = 0, 0, 0
+            total, ink, black = 0, 0, 0
             for y in range(j * size, (j + 1) * size):
                 a, b, c = gray[y - 1], gray[y], gray[y + 1]
                 for x in range(i * size, (i + 1) * size):
                     r = (np.int32(a[x - 1]) + a[x + 1] + c[x - 1] + c[x + 1] - 2 * (np.int32(a[x]) + b[x - 1] + b[x + 1] + c[x]) + 4 * np.int32(b[x]))
                     total += abs(r)
                     ink += b[x] < cut
-                    clipped += b[x] == 255 or b[x] == 0
-            if clipped > 0.8 * size * size: continue
+                    black += b[x] < 10
+            if black > 0.5 * size * size: continue
             out[n, 0] = np.sqrt(np.pi / 2) / 6 * total / (size * size)
             out[n, 1] = ink <= 0.02 * size * size
             n += 1
@@ -137,18 +134,28 @@ def _solid(mask, side):
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), side, side, side, side, cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[side:-side, side:-side])
 
-def clipped(page) -> float:
-    "Share of the page lost to glare (solid white on paper that is not) and to black borders; lower is better"
-    page = _ink(page)
-    q, bright = page.quarter, brightness(page)
+def _black_border(page) -> float:
+    "Share of the page in solid dark areas that touch its rim"
+    q = page.quarter
     dark = _solid(q < max(min(0.16 * float(np.percentile(page.paper, 90)), 40), 10), 3)
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=4, ltype=cv2.CV_32S)
-    x, y, w, h = boxes[:, :4].T
-    rim = (x == 0) | (y == 0) | (x + w == q.shape[1]) | (y + h == q.shape[0])
-    rim[0] = False
-    share = float(boxes[rim, 4].sum()) / q.size
-    if bright < 250: share += float(_solid(q >= 253, 3).mean())
-    return min(share, 1.0)
+    if not dark.any(): return 0.0
+    boxes = cv2.connectedComponentsWithStats(dark, connectivity=4, ltype=cv2.CV_32S)[2][1:]
+    x, y, w, h, area = boxes.T
+    return float(area[(x == 0) | (y == 0) | (x + w == q.shape[1]) | (y + h == q.shape[0])].sum()) / q.size
+
+def _glare(page) -> float:
+    "Share of the page in solid white areas that fade into darker paper; a white panel with sharp sides is none"
+    q, bright = page.quarter, brightness(page)
+    if bright >= 250: return 0.0
+    white = _solid(q >= 253, 3)
+    ring = cv2.dilate(white, np.ones((5, 5), np.uint8)) > white
+    if not ring.any() or float(np.median(q[ring])) < (255 + bright) / 2: return 0.0
+    return float(white.mean())
+
+def clipped(page) -> float:
+    "Share of the page lost to glare (solid white on paper that is darker) and to black borders; lower is better"
+    page = _ink(page)
+    return min(_black_border(page) + _glare(page), 1.0)
 
 # %% ../../nbs/images/14_quality.ipynb #da75ffc4
 @_jit
@@ -182,12 +189,12 @@ def _steps(gray, cells, cap):
     return np.where(many >= 24, across / np.maximum(many, 1), 0.0), down
 
 def _grid(steps) -> float:
-    "How far the typical step on the strongest of the eight grids stands above its neighbours, as a share of the mean step"
+    "How far the typical step on the strongest of the eight grids stands above its neighbours, as a share of the mean step plus one"
     ridge = steps[1:-1] - (steps[:-2] + steps[2:]) / 2
     valid = (steps[1:-1] > 0) & (steps[:-2] > 0) & (steps[2:] > 0)
     if valid.sum() < 64: return 0.0
     typical = [float(np.median(r[v])) if v.any() else 0.0 for r, v in ((ridge[k::8], valid[k::8]) for k in range(8))]
-    return (max(typical) - float(np.median(typical))) / float(steps[steps > 0].mean())
+    return (max(typical) - float(np.median(typical))) / (float(steps[steps > 0].mean()) + 1)
 
 def blockiness(page) -> float:
     "Typical excess of the steps on the 8-pixel grid of JPEG over those beside it, near ink; lower is better. `MissingValue` under 32 px"
