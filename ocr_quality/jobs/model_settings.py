@@ -16,7 +16,7 @@ from ..core import SettingsError, parse_span
 from ..judge.window import WindowRule
 from ..metrics import metric_info, worse_tail
 from ..records.store import MetricStore
-from ..tell.alert import check_recipient
+from ..tell.notify import check_recipient
 
 # %% ../../nbs/jobs/58_model_settings.ipynb #86961b44
 class ModelSettings(BaseModel):
