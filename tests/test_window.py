@@ -305,6 +305,13 @@ def test_an_absolute_limit_is_immune_to_a_level_that_worsens_slowly():
     assert judged.loc[judged["value"] > 35, "verdict"].eq("fail").all() and "limit 35 (absolute)" in judged["reason"].iloc[-1]
 
 
+def test_a_limit_alone_needs_no_history():
+    judged = judge_window(series([.1, .3, math.nan, .2]), "unreadable_share", rule="limit", limit=.2)
+    assert judged["verdict"].tolist() == ["pass", "fail", "missing", "pass"] and WindowRule(rule="limit", limit=.2).name == "limit 0.2"
+    assert judged["reason"].iloc[1] == "limit 0.2 (absolute); got 0.3" and judged["centre"].isna().all()
+    assert judge_window(series([.1]), "unreadable_share", 3, "limit", min_points=2, limit=.2)["verdict"].tolist() == ["pass"]
+
+
 def test_a_generous_limit_does_not_loosen_the_band():
     row = judge_window(series([*QUIET, 31]), "brisque", limit=90).iloc[-1]
     assert row.verdict == "fail" and row.upper < 25 and "mean + 3 sd" in row.reason
@@ -313,7 +320,7 @@ def test_a_generous_limit_does_not_loosen_the_band():
 @pytest.mark.parametrize("kwargs, expected", [
     (dict(window="30"), "count"), (dict(window="thirty"), "30d"), (dict(window=1), "at least 2 batches"), (dict(window=0), "at least 2"),
     (dict(window=5), "at most the 5 batches"), (dict(window=timedelta(0)), "positive"), (dict(window=True), "30d"), (dict(window=None), "30d"),
-    (dict(rule="average"), "mean, median or quantile"), (dict(k=0), "positive"), (dict(k=math.nan), "positive"), (dict(k="3"), "positive"),
+    (dict(rule="average"), "mean, median, quantile or limit"), (dict(rule="limit"), "a number where"), (dict(k=0), "positive"), (dict(k=math.nan), "positive"), (dict(k="3"), "positive"),
     (dict(quantile=.5), "above 0.5"), (dict(quantile=1.1), "above 0.5"), (dict(min_points=1), "from 2"), (dict(min_points=2.5), "from 2"),
     (dict(limit=math.inf), "finite"), (dict(limit="40"), "finite"), (dict(limit=(40, 5)), "lowest below highest"), (dict(limit=(1, 2, 3)), "lowest"),
 ])

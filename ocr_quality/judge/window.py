@@ -58,7 +58,7 @@ def _bounds(limit: float | tuple | None, metric: Metric | None = None) -> tuple[
 class WindowRule:
     "Limits from the batches in a window before the judged one; `SettingsError` for settings that make no sense"
     window: str | int | timedelta = "30d"  # A length of time, or a number of batches
-    rule: Literal["mean", "median", "quantile"] = "mean"  # mean ± k sd, median ± k MAD (1.4826 times the plain one), quantile band
+    rule: Literal["mean", "median", "quantile", "limit"] = "mean"  # mean ± k sd, median ± k MAD (1.4826 times the plain one), quantile band, limit alone
     k: float = 3.0  # Half width of the band in spreads; `quantile` has no use for it
     quantile: float = 0.99  # Upper edge of the quantile band, above 0.5 up to 1; the lower edge is 1 - quantile
     min_points: int = 7  # Batches needed in the window; with fewer the verdict is `learning`
@@ -68,7 +68,8 @@ class WindowRule:
 
     def __post_init__(self):
         count, _, words = _window(self.window)
-        if self.rule not in ("mean", "median", "quantile"): _refuse("rule", "mean, median or quantile", self.rule)
+        if self.rule not in ("mean", "median", "quantile", "limit"): _refuse("rule", "mean, median, quantile or limit", self.rule)
+        if self.rule == "limit" and self.limit is None: _refuse("limit", "a number where the rule is 'limit'", self.limit)
         if not _finite(self.k) or self.k <= 0: _refuse("k", "a positive number of spreads", self.k)
         if not _finite(self.quantile) or not .5 < self.quantile <= 1: _refuse("quantile", "above 0.5 up to 1", self.quantile)
         if not _finite(self.min_points) or self.min_points < 2 or self.min_points % 1: _refuse("min_points", "a whole number from 2", self.min_points)
@@ -78,6 +79,7 @@ class WindowRule:
     @property
     def name(self) -> str:
         "The rule in words, such as `30d mean ± 3 sd`"
+        if self.rule == "limit": return f"limit {self.limit}"
         band = {"mean": f"mean ± {self.k:g} sd", "median": f"median ± {self.k:g} MAD", "quantile": f"quantile {self.quantile:g}"}
         return f"{_window(self.window)[2]} {band[self.rule]}"
 
@@ -148,7 +150,7 @@ def _judge(times: np.ndarray, values: np.ndarray, metric: Metric, rule: WindowRu
         t, x = t[teach[:len(t)]], x[teach[:len(x)]]
         start, end = _history(times[block], t, rule)
         out[HISTORY][block] = end - start
-        ready = np.flatnonzero(end - start >= rule.min_points)
+        ready = np.flatnonzero((end - start >= rule.min_points) & (rule.rule != "limit"))
         edges = np.full((3, len(start)), np.nan)
         if len(ready): *edges[:, ready], out["flat"][block.start + ready] = _band(_gather(x, start[ready], end[ready]), rule)
         out[CENTRE][block] = edges[0]
@@ -183,6 +185,7 @@ def _reason(value: float, centre: float, lower: float, upper: float, n: int, fla
     sides = "-+" if metric.worse == "both" or rule.two_sided else "+" if metric.worse == "high" else "-"
     limits = " and ".join(f"{shown[s]} ({_source(lower if s == '-' else upper, flat, s, metric, rule)})" for s in sides if shown[s])
     limits = f"; limit{'s' * (' and ' in limits)} {limits}" if limits else ""
+    if rule.rule == "limit": return f"{limits[2:]}; got {got}"
     if centre != centre: return f"learning: {history}, {rule.min_points} needed{limits}; got {got}"
     middle = "mean" if rule.rule == "mean" else "median"
     return f"{middle} of {history} is {mid}{limits}; got {got}"
@@ -192,7 +195,7 @@ def judge_window(
     series: pd.DataFrame,  # Columns `time` (aware) and `value` (NaN: missing), one row a batch, any order; further columns are kept
     metric: str,  # Name in the registry; its direction says which side is worse
     window: str | int | timedelta = "30d",  # A length of time, or a number of batches
-    rule: Literal["mean", "median", "quantile"] = "mean",  # Band: mean ± k sd, median ± k MAD, or between quantiles
+    rule: Literal["mean", "median", "quantile", "limit"] = "mean",  # Band: mean ± k sd, median ± k MAD, between quantiles, or none
     k: float = 3.0,  # Half width of the band in spreads
     quantile: float = 0.99,  # Upper edge of the quantile band, above 0.5 up to 1
     min_points: int = 7,  # Batches needed in the window; with fewer the verdict is `learning`
@@ -205,7 +208,7 @@ def judge_window(
     _bounds(limit, info)
     out = in_order(series)
     got = _judge(out[TIME].dt.tz_localize(None).to_numpy("datetime64[us]"), out[VALUE].to_numpy(), info, made)
-    verdict = np.where(np.isnan(got[CENTRE]), LEARNING, PASS).astype(object)
+    verdict = np.where(np.isnan(got[CENTRE]) & (rule != "limit"), LEARNING, PASS).astype(object)
     verdict[got[FAIL]] = FAIL
     gone = out[VALUE].isna().to_numpy()
     verdict[gone] = MISSING
