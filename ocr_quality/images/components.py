@@ -51,10 +51,14 @@ def tile_levels(
     h, w = half.shape
     for j in range(ny):
         for i in range(nx):
-            hist = np.zeros(256, np.int64)
+            hist, odd = np.zeros(256, np.int64), np.zeros(256, np.int64)  # two, since paper would wait for its own bin
             y0, y1, x0, x1 = j * h // ny, (j + 1) * h // ny, i * w // nx, (i + 1) * w // nx
             for y in range(y0, y1):
-                for x in range(x0, x1): hist[half[y, x]] += 1
+                for x in range(x0, x1 - 1, 2):
+                    hist[half[y, x]] += 1
+                    odd[half[y, x + 1]] += 1
+                if (x1 - x0) % 2: hist[half[y, x1 - 1]] += 1
+            hist += odd
             n = (y1 - y0) * (x1 - x0)
             cut = _otsu(hist, n)
             out[j, i, 0] = _rank(hist, 0, 256, 0.5)

@@ -152,15 +152,15 @@ def line_angle(
 ):  # Degrees, counter-clockwise positive
     "Angle by which lines of text are turned"
     span = max(x.max() - x.min(), 4 * height)
-    step, bin_px, best = max(np.degrees(0.3 * height / span), 0.1), 0.3 * height, 0.0
-    lo, hi = -limit, limit
-    for _ in range(3):
+    step, bin_px, best = max(np.degrees(0.5 * height / span), 0.1), 0.5 * height, 0.0
+    lo, hi, few = -limit, limit, max(x.size // 600, 1)
+    for _ in range(4):
         top = -1.0
         for k in range(int(np.ceil((hi - lo) / step)) + 1):
             angle = min(lo + k * step, hi)
-            score = _levelness(x, y, np.tan(np.radians(angle)), bin_px)
+            score = _levelness(x[::few], y[::few], np.tan(np.radians(angle)), bin_px)
             if score > top: top, best = score, angle
-        lo, hi, step, bin_px = best - 1.5 * step, best + 1.5 * step, step / 6, max(bin_px / 2, 1.0)
+        lo, hi, step, bin_px, few = best - 1.5 * step, best + 1.5 * step, step / 4, max(bin_px / 2, 1.0), 1
     return best
 
 # %% ../../nbs/images/13_ink.ipynb #156be24d
@@ -203,7 +203,7 @@ def edges(
     height, width = gray.shape
     total, seen, k = 0, 0, 0
     for i in range(mark.size): total += chain[mark[i]] > 0
-    every = max(total // 10000, 1)
+    every = max(total // 4000, 1)
     out = np.empty((2 * (total // every) + 2, 3))
     for y in range(1, height - 1):
         line = gray[y]
@@ -228,6 +228,11 @@ def edges(
     return out[:k]
 
 # %% ../../nbs/images/13_ink.ipynb #2b36be69
+def _halve(gray: np.ndarray) -> np.ndarray:
+    "Means of 2 by 2 pixels; a last odd line or column is left out, and a page under 64 px is left as it is"
+    h, w = (n // 2 for n in gray.shape)
+    return gray if min(h, w) < 32 else cv2.resize(gray[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA)
+
 class Ink:
     "Shared work on one page; every property is computed when first asked for"
     TILE = 64  # Side of a tile, px
@@ -237,14 +242,12 @@ class Ink:
     @cached_property
     def half(self) -> np.ndarray:
         "The page at half size, or itself where that would be tiny"
-        h, w = self.gray.shape
-        return self.gray if min(h, w) < 64 else cv2.resize(self.gray, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+        return _halve(self.gray)
 
     @cached_property
     def quarter(self) -> np.ndarray:
         "The page at a quarter of its size, or a half, or itself where that would be tiny"
-        h, w = self.half.shape
-        return self.half if min(h, w) < 64 else cv2.resize(self.half, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+        return _halve(self.half)
 
     @cached_property
     def levels(self) -> np.ndarray:
