@@ -28,6 +28,7 @@ def set_(
     k: Annotated[float | None, typer.Option("--k", help="Spreads between centre and limit.")] = None,
     quantile: Annotated[float | None, typer.Option(help="Quantile of the window, for rule quantile.")] = None,
     min_points: Annotated[int | None, typer.Option(help="Batches in the window before it judges.")] = None,
+    exclude_alarms: Annotated[bool | None, typer.Option(help="Whether failing batches are left out of later windows.")] = None,
     limit: Annotated[float | None, typer.Option(help="Absolute limit of the index, on its worse side.")] = None,
     max_unreadable: Annotated[float | None, typer.Option(help="Share of unreadable pages that alerts by itself.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated metrics to measure.")] = None,
@@ -40,7 +41,7 @@ def set_(
     from ocr_quality.jobs.model_settings import set_model
     from ocr_quality.records.store import MetricStore
     given = {"index": index, "judge": names(judge), "rule": rule, "window": window, "k": k, "quantile": quantile, "min_points": min_points,
-             "limit": limit, "max_unreadable": max_unreadable, "metrics": names(metrics), "pattern": pattern, "dpi": dpi,
+             "exclude_alarms": exclude_alarms, "limit": limit, "max_unreadable": max_unreadable, "metrics": names(metrics), "pattern": pattern, "dpi": dpi,
              "show_pages": show_pages, "recipients": [] if no_recipients else recipient or None}
     with MetricStore() as store: set_model(store, name, **{key: v for key, v in given.items() if v is not None})
     show_(name)

@@ -29,6 +29,7 @@ class ModelSettings(BaseModel):
     k: float = Field(3.5, gt=0)  # Spreads between centre and limit, for mean and median
     quantile: float = Field(0.99, gt=0.5, lt=1)  # Quantile of the window on the worse side, for rule quantile
     min_points: int = Field(10, ge=2)  # Batches in the window before it judges
+    exclude_alarms: bool = True  # Failing batches teach nobody: a fault that lasts stays a fault until its batches leave the window
     limit: float | None = None  # Absolute limit of the index, on its worse side; holds from the first batch on
     max_unreadable: float = Field(0.2, gt=0, le=1)  # Share of unreadable pages that raises an alert by itself
     metrics: list[str] = Field(default_factory=list)  # Metrics measured; empty: all
@@ -65,7 +66,8 @@ class ModelSettings(BaseModel):
         "The window rule for one series; the absolute limit belongs to the index alone"
         window = int(self.window) if self.window.isdigit() else self.window
         limit = self.limit if series == self.index else None
-        return WindowRule(rule=self.rule, window=window, k=self.k, quantile=self.quantile, min_points=self.min_points, limit=limit)
+        return WindowRule(rule=self.rule, window=window, k=self.k, quantile=self.quantile, min_points=self.min_points, limit=limit,
+                          exclude_alarms=self.exclude_alarms)
 
 def check_settings(
     name: str,  # The model, for the message

@@ -167,7 +167,7 @@ def _alert(run: _Run, batch: Batch, pages: pd.DataFrame, judged: dict, series: s
     return key, text
 
 # %% ../../nbs/jobs/60_monitor.ipynb #18709d62
-def _finish(run: _Run, batch: Batch, pages: pd.DataFrame, fresh: int) -> dict:
+def _finish(run: _Run, batch: Batch, pages: pd.DataFrame, fresh: int, newest: bool) -> dict:
     "Judge a measured batch, alert, write its points, report; a batch that is done already is only judged"
     values = batch_values(pages, {run.policy.index: run.policy.limit} if run.policy.limit is not None else None)
     judged = judge_batch(run.store, run.model, batch, values, rules_of(run.policy))
@@ -181,7 +181,7 @@ def _finish(run: _Run, batch: Batch, pages: pd.DataFrame, fresh: int) -> dict:
         detail = {"pages": len(pages), "measured_with": run.using, "brisque_model": BRISQUE_MODEL, "code": __version__,
                   "rule": judged[series].iloc[-1]["reason"], "verdict": verdict, "backfill": run.backfill}
         run.store.put_points(points_of(run.model, batch, values, detail))
-        if not run.backfill: report = _report(run, batch, pages, judged, before, text)
+        if not run.backfill and (newest or verdict == "fail"): report = _report(run, batch, pages, judged, before, text)
     row = judged[series].iloc[-1]
     side = "lower" if metric_info(series).worse == "low" else "upper"
     return {BATCH: batch.name, TIME: batch.time, "status": "unchanged" if done else "measured", **count_pages(pages), "series": series,
@@ -242,7 +242,7 @@ def _run_batches(run: _Run, source: Source, on_batch: Callable[[dict], None] | N
     logger = get_logger("monitor")
     for batch in source.batches:
         pages, fresh = measure_into(run.log, run.model, batch, run.metrics, run.using, run.workers, run.progress)
-        last = _finish(run, batch, pages, fresh)
+        last = _finish(run, batch, pages, fresh, batch is source.batches[-1])
         rows.append({k: v for k, v in last.items() if k not in ("judged", "frame")})
         logger.info("%s %s: %d pages, %s", run.model, batch.name, len(pages), last[VERDICT])
         if on_batch: on_batch(last)
