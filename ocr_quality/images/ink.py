@@ -157,7 +157,7 @@ def line_angle(
     for _ in range(4):
         top = -1.0
         for k in range(int(np.ceil((hi - lo) / step)) + 1):
-            angle = min(lo + k * step, hi)
+            angle = max(min(lo + k * step, hi, limit), -limit)
             score = _levelness(x[::few], y[::few], np.tan(np.radians(angle)), bin_px)
             if score > top: top, best = score, angle
         lo, hi, step, bin_px, few = best - 1.5 * step, best + 1.5 * step, step / 4, max(bin_px / 2, 1.0), 1
@@ -328,7 +328,9 @@ class Ink:
     @cached_property
     def text_height(self) -> float:
         "Most frequent height of the letters' bodies, px"
-        slope = float(np.tan(np.radians(self.angle)))
+        self.need_text()
+        try: slope = float(np.tan(np.radians(self.angle)))
+        except MissingValue: slope = 0.0
         body = body_heights(self.gray, *self.runs, self._connected[1], self.chain, self.marks, slope)[self.chain > 0]
         return modal_height(body, np.minimum(self.letters[:, 2], 3 * body))
 
@@ -339,7 +341,9 @@ class Ink:
         height = self.box_height
         box = self.letters[(self.letters[:, 3] > 0.7 * height) & (self.letters[:, 3] < 1.7 * height)]
         box = box[:: max(len(box) // 1500, 1)].astype(float)
-        return float(line_angle(box[:, 0] + box[:, 2] / 2, box[:, 1] + box[:, 3], height, 30.0))
+        angle = float(line_angle(box[:, 0] + box[:, 2] / 2, box[:, 1] + box[:, 3], height, 30.0)) if len(box) >= 8 else 90.0
+        if abs(angle) > 29: raise MissingValue("no lines found")
+        return angle
 
     @cached_property
     def edges(self) -> np.ndarray:

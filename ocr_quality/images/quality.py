@@ -45,7 +45,7 @@ def sharpness(page) -> float:
 def contrast(page) -> float:
     "Ink against the paper around it, as a share of the paper's level; higher is better. `MissingValue` without text"
     edge = _ink(page).edges
-    return max(float(np.percentile(1 - edge[:, 2] / np.maximum(edge[:, 1], 1), 75)), 0.0)
+    return max(float(np.percentile(1 - edge[:, 2] / np.maximum(edge[:, 1], 1), 90)), 0.0)
 
 def skew_deg(page) -> float:
     "Angle of the lines of text, degrees, counter-clockwise positive, within 30; nearer to 0 is better. `MissingValue` without text"
@@ -93,13 +93,13 @@ def _grain(gray, thresholds, size, every):
     return out[:n]
 
 def noise(page) -> float:
-    "Standard deviation of the grain on plain paper, grey levels; lower is better. `MissingValue` on a page under 48 px"
+    "Standard deviation of the grain on plain paper, grey levels; lower is better. `MissingValue` on a page under 32 px"
     page = _ink(page)
-    if min(page.gray.shape) < 48: raise MissingValue("too small")
-    blocks = _grain(page.gray, page.thresholds, 16, max(page.gray.size // 256_000, 1))
-    if not len(blocks): return 0.0
+    if min(page.gray.shape) < 32: raise MissingValue("too small")
+    blocks = _grain(page.gray, page.thresholds, 8, max(page.gray.size // 64_000, 1))
     plain = blocks[blocks[:, 1] > 0, 0]
-    return float(np.median(plain)) if len(plain) >= 10 else float(np.percentile(blocks[:, 0], 20))
+    if len(plain) >= 10: return float(np.median(plain))
+    return float(np.percentile(blocks[:, 0], 10)) if len(blocks) else 0.0
 
 # %% ../../nbs/images/14_quality.ipynb #0a4ffd53
 @_jit
