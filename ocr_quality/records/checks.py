@@ -46,10 +46,11 @@ def check_value(
 def check_time(
     when: Any,  # RFC 3339 text with an offset, or an aware `datetime`
     where: str,  # Which item and field, for the message
-) -> datetime:  # In UTC
+) -> datetime:  # In UTC, to the microsecond
     "Accept an instant; `TimeError` naming the field for anything else"
-    try: return parse_time(when)
+    try: when = parse_time(when)
     except TimeError as e: raise TimeError(f"{where}: {e}") from None
+    return when.to_pydatetime(warn=False) if hasattr(when, "to_pydatetime") else when
 
 # %% ../../nbs/records/24_checks.ipynb #a40ea000
 def check_tags(

@@ -17,21 +17,26 @@ from ..core import AlertError, SettingsError, StoreError, parse_time, redact, ut
 from ..logs import redact_text
 from .checks import check_condition, check_name, check_time, check_value
 from .database import Database, insert_new
-from .schema import alerts, deliveries, models, recipients, runs
+from .schema import Instant, alerts, deliveries, metadata, models, recipients, runs
 
 # %% ../../nbs/records/25_ledger.ipynb #34604af0
 def clean_text(text: str | None) -> str | None:
     "`text` without what a database cannot keep: half characters of broken file names are written out as `\\udcff`"
     return None if text is None else str(text).encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
+_STATES = ("sent", "due", "sending", "failed")
+_KINDS = {c.name: c.type for t in metadata.tables.values() for c in t.columns} | dict.fromkeys(_STATES, sa.Integer())
+
 def rows_frame(
-    rows: Iterable[sa.RowMapping],  # Rows of a query
-    columns: list[str],  # Columns of the frame
-    times: Iterable[str] = (),  # Those among them that are instants
-) -> pd.DataFrame:  # Times as `datetime64[us, UTC]`
-    "A frame of `rows`, with its columns and types also where there are none"
-    frame = pd.DataFrame([dict(r) for r in rows], columns=columns)
-    return frame.assign(**{t: pd.to_datetime(frame[t], utc=True).astype("datetime64[us, UTC]") for t in times})
+    rows: list[sa.RowMapping],  # Rows of a query
+    columns: list[str],  # Columns of the frame, as the tables name them
+) -> pd.DataFrame:  # Instants `datetime64[us, UTC]`, numbers float64 and int64, all else objects, absent text None
+    "A frame of `rows`, of the same types whatever is in it, nothing included"
+    def column(name: str) -> pd.Series:
+        values, kind = [r[name] for r in rows], _KINDS.get(name)
+        if isinstance(kind, Instant): return pd.Series(pd.to_datetime(values, utc=True)).astype("datetime64[us, UTC]")
+        return pd.Series(values, dtype="float64" if isinstance(kind, sa.Double) else "int64" if isinstance(kind, sa.Integer) else "object")
+    return pd.DataFrame({name: column(name) for name in columns})
 
 # %% ../../nbs/records/25_ledger.ipynb #aa95f9e0
 class DeliveryBook(Database):
@@ -95,7 +100,7 @@ class DeliveryBook(Database):
         query = sa.select(deliveries).order_by(deliveries.c.id)
         if alert_id is not None: query = query.where(deliveries.c.alert_id == alert_id)
         rows = self._run(lambda conn: conn.execute(query).mappings().all())
-        frame = rows_frame(rows, [c.name for c in deliveries.c], ["next_try", "created", "updated"])
+        frame = rows_frame(rows, [c.name for c in deliveries.c])
         return frame.assign(recipient=frame["recipient"].map(redact))
 
 # %% ../../nbs/records/25_ledger.ipynb #05d90967
@@ -140,7 +145,7 @@ class AlertBook(DeliveryBook):
         if model is not None: query = query.where(alerts.c.model == model)
         if since is not None: query = query.where(alerts.c.created >= parse_time(since))
         rows = self._run(lambda conn: conn.execute(query).mappings().all())
-        frame = rows_frame(rows, [c.name for c in alerts.c if c.name != "id"] + list(_STATES), ["time", "created"])
+        frame = rows_frame(rows, [c.name for c in alerts.c if c.name != "id"] + list(_STATES))
         return frame.assign(complete=frame["condition"].notna() & (frame["lower_limit"].notna() | frame["upper_limit"].notna()))
 
     def alert(self, alert_id: str) -> dict:
@@ -148,8 +153,6 @@ class AlertBook(DeliveryBook):
         row = self._run(lambda conn: conn.execute(sa.select(alerts).where(alerts.c.alert_id == alert_id)).mappings().first())
         if row is None: raise AlertError(f"expected the id of a stored alert, got {alert_id!r}; alerts() lists them")
         return {k: v for k, v in row.items() if k != "id"}
-
-_STATES = ("sent", "due", "sending", "failed")
 
 # %% ../../nbs/records/25_ledger.ipynb #93e3b8ab
 class ModelBook(Database):
@@ -185,7 +188,7 @@ class ModelBook(Database):
             return conn.execute(sa.select(models)).mappings().all(), urls
         rows, urls = self._run(work)
         rows = [{**r, "model": r["name"], "recipients": [redact(u) for m, u in urls if m == r["name"]]} for r in sorted(rows, key=lambda r: r["name"])]
-        return rows_frame(rows, ["model", "settings", "recipients", "created", "updated"], ["created", "updated"])
+        return rows_frame(rows, ["model", "settings", "recipients", "created", "updated"])
 
     def set_recipients(self,
         model: str,  # Made known if it is not
@@ -244,7 +247,7 @@ class RunBook(Database):
         query = sa.select(runs).order_by(runs.c.started.desc(), runs.c.run_id.desc())
         if job is not None: query = query.where(runs.c.job == job)
         rows = self._run(lambda conn: conn.execute(query).mappings().all())
-        return rows_frame(rows, [c.name for c in runs.c], ["started", "ended"])
+        return rows_frame(rows, [c.name for c in runs.c])
 
 def _hide(value: Any) -> Any:
     "`value` with every text in it redacted"

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from ..core import BATCH, MODEL, PAGE, REASON, TIME, URI, OcrQualityError, StoreError, TimeError, parse_time
 from ..objects import delete, is_remote, join_uri, list_files, local_path, open_reader, read_bytes, write_bytes
-from .tables import filter_rows, fit, join_tables, to_table, unify
+from .tables import filter_rows, fit, join_tables, to_table, unify, utf8
 
 # %% ../../nbs/records/21_parquet_log.ipynb #c448838b
 def quote_part(
@@ -188,7 +188,7 @@ def _load(
     with _opened(file) as f:
         wanted = [c for c in f.schema_arrow.names if c != MODEL and (columns is None or c in columns)]
         table, rows = f.read(columns=wanted, use_threads=False), f.metadata.num_rows
-    return pa.table([pa.repeat(pa.scalar(file.model), rows), *table.columns], names=[MODEL, *table.column_names])
+    return pa.table([pa.repeat(pa.scalar(utf8(file.model)), rows), *table.columns], names=[MODEL, *table.column_names])
 
 # %% ../../nbs/records/21_parquet_log.ipynb #980287db
 _HIDDEN = "ocr_quality-log-"  # Begins the names of files that are being written

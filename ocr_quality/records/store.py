@@ -63,6 +63,7 @@ class PointBook(Database):
 
     def _put(self, conn: sa.Connection, rows: list[dict]) -> dict[str, int]:
         "Insert or revise each of `rows` in turn"
+        if conn.dialect.name == "postgresql": conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUT_LOCK)))
         first = {}
         for r in rows: first.setdefault(r["point_id"], r)
         fresh = set(conn.execute(insert_new(conn, points, "point_id").returning(points.c.point_id), list(first.values())).scalars())
@@ -81,11 +82,11 @@ class PointBook(Database):
         return counts
 
     def _stored(self, conn: sa.Connection, ids: list[str]) -> dict[str, dict]:
-        "Stored points by id, held against other writers until the transaction ends"
+        "Stored points by id"
         found = {}
         for i in range(0, len(ids), 500):
-            query = sa.select(points).where(points.c.point_id.in_(ids[i:i + 500])).order_by(points.c.point_id).with_for_update()
-            found |= {r["point_id"]: dict(r) for r in conn.execute(query).mappings()}
+            rows = conn.execute(sa.select(points).where(points.c.point_id.in_(ids[i:i + 500]))).mappings()
+            found |= {r["point_id"]: dict(r) for r in rows}
         return found
 
     def _revise(self, conn: sa.Connection, old: dict, row: dict) -> dict:
@@ -103,13 +104,13 @@ class PointBook(Database):
     ) -> pd.DataFrame:  # `time, value, batch, tags, point_id, detail, revised` (how often); ascending time, ties by insertion
         "One metric of one model over time"
         rows = self._run(lambda conn: conn.execute(_select(model, metric, start, end)).mappings().all())
-        return rows_frame(rows, ["time", "value", "batch", "tags", "point_id", "detail", "revised"], ["time"]).astype({"value": float})
+        return rows_frame(rows, ["time", "value", "batch", "tags", "point_id", "detail", "revised"])
 
     def revisions(self, model: str, metric: str) -> pd.DataFrame:
         "Former selves of revised points, in the order they were `replaced`: `point_id, time, value, batch, tags, detail, replaced`"
         query = sa.select(revisions).where(revisions.c.model == model, revisions.c.metric == metric).order_by(revisions.c.id)
         rows = self._run(lambda conn: conn.execute(query).mappings().all())
-        return rows_frame(rows, ["point_id", "time", "value", "batch", "tags", "detail", "replaced"], ["time", "replaced"]).astype({"value": float})
+        return rows_frame(rows, ["point_id", "time", "value", "batch", "tags", "detail", "replaced"])
 
     def metric_names(self, model: str) -> list[str]:
         "Metrics of which `model` has points, by name"
@@ -119,6 +120,7 @@ class PointBook(Database):
         "Models that have points or settings, by name"
         return sorted(self._run(lambda conn: set(conn.execute(sa.select(points.c.model).union(sa.select(models.c.name))).scalars())))
 
+_PUT_LOCK = 0x6F63725F70  # Calls of `put_points` follow each other, as in SQLite anyway; any number that is always the same
 _REVISABLE = ("time", "value", "batch", "tags", "detail")
 
 def _select(model: str, metric: str, start: str | datetime | None, end: str | datetime | None) -> sa.Select:
