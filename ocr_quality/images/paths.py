@@ -22,7 +22,7 @@ def is_page_name(
 ) -> bool:  # Whether a file of this name is meant to be a page
     "A picture's or PDF's suffix, and nothing hidden on the way"
     parts = PurePath(path).parts
-    return PurePath(path).suffix.lower() in PAGE_SUFFIXES and not any(o.startswith(".") or o == "__MACOSX" for o in parts)
+    return PurePath(path).suffix.lower() in PAGE_SUFFIXES and not any(o == "__MACOSX" or o.startswith(".") and o not in (".", "..") for o in parts)
 
 # %% ../../nbs/images/09_paths.ipynb #70981b65
 _NAMING = ("date", "batch", "year", "month", "day")

@@ -35,7 +35,7 @@ def _archive(uri: str, stamp: str) -> zipfile.ZipFile:
     except Exception as e: raise SourceError(f"expected a zip archive at {uri}, got a broken one ({e}); fetch or pack it again") from e
 
 def _refusal(uri: str, reason: str) -> SourceError:
-    error = SourceError(f"expected a readable file at {uri}, got: {reason}; look at the archive")
+    error = SourceError(f"expected a readable file at {uri}, got: {reason}; look at the file")
     error.reason = reason
     return error
 
@@ -73,7 +73,7 @@ class File:
 
     def read(self) -> bytes:
         "The bytes of the file; `SourceError`, with a short `reason`, when they cannot be had"
-        if self.size > MAX_FILE_BYTES: raise _refusal(self.uri, f"file of {self.size / 2**30:.1f} GB, limit {MAX_FILE_BYTES / 2**30:g}")
+        if self.size > MAX_FILE_BYTES: raise _refusal(self.uri, f"too large: {self.size / 2**20:.0f} MB, limit {MAX_FILE_BYTES >> 20}")
         return _member(self.uri, self.stamp) if self.stamp else read_bytes(self.uri)
 
     def pages(
@@ -84,7 +84,9 @@ class File:
         try:
             if isinstance(data, SourceError): raise data
             found = decode_pages(self.read() if data is None else data, self.uri, self.dpi, self.max_megapixels)
-        except SourceError as e: found = [Page(self.uri, reason=f"unreadable: {getattr(e, 'reason', e)}")]
+        except SourceError as e:
+            reason = getattr(e, "reason", str(e))
+            found = [Page(self.uri, reason=reason if reason.startswith("too large") else f"unreadable: {reason}")]
         for page in found: yield replace(page, batch=self.batch, time=self.time, tags=self.tags)
 
 # %% ../../nbs/images/11_source.ipynb #c72770f0
@@ -206,10 +208,14 @@ class Source:
         "Every page of every batch, in order"
         for b in self.batches: yield from b
 
-def _batch(name: str, found: list[tuple[Place, Entry, str]], when: datetime | None, own: datetime | None, options: dict) -> Batch:
-    "One batch of the pages `found`; `own` is the date in the source's own name"
+def _newest(entries: Iterable[Entry]) -> datetime | None:
+    "When the newest of `entries` was written; None when nobody knows"
+    return max((o.modified for o in entries if o.modified), default=None)
+
+def _batch(name: str, found: list[tuple[Place, Entry, str]], when: datetime | None, there: _Listing, options: dict) -> Batch:
+    "One batch of the pages `found` among those `there`"
     days = [p.day for p, _, _ in found if p.day]
-    time = max(days) if days else when or own or max((o.modified for _, o, _ in found if o.modified), default=None)
+    time = max(days) if days else when or parse_day(there.name) or _newest(o for _, o, _ in found) or _newest(o for _, o, _ in there.found)
     if time is None: raise SourceError(f"expected a file with a time in the batch {name!r}, got none; pass time=")
     return Batch(name, time, [File(o.uri, o.size, o.modified, name, time, p.tags, o.tag, stamp, **options) for p, o, stamp in found])
 
@@ -269,7 +275,7 @@ def _sorted(whole: str, there: _Listing, groups: dict, ignored: list[str], unmat
     batches = []
     for name, (found, other, _) in groups.items():
         if not found: continue
-        batches.append(_batch(name, found, when, parse_day(there.name), options))
+        batches.append(_batch(name, found, when, there, options))
         batches[-1].ignored = len(other)
     batches.sort(key=lambda b: (b.time, b.name))
     if not batches:
