@@ -23,7 +23,7 @@ def set_(
     no_recipients: Annotated[bool, typer.Option("--no-recipients", help="Tell nobody.")] = False,
     index: Annotated[str | None, typer.Option(help="Metric whose median is the batch's index.")] = None,
     judge: Annotated[str | None, typer.Option(help="Comma-separated series to judge; the index and its worse tail by default.")] = None,
-    rule: Annotated[str | None, typer.Option(help="mean, median or quantile.")] = None,
+    rule: Annotated[str | None, typer.Option(help="mean, median, quantile, or limit for the absolute limit alone.")] = None,
     window: Annotated[str | None, typer.Option(help="Length of the window: 30d, 7d, or a number of batches.")] = None,
     k: Annotated[float | None, typer.Option("--k", help="Spreads between centre and limit.")] = None,
     quantile: Annotated[float | None, typer.Option(help="Quantile of the window, for rule quantile.")] = None,

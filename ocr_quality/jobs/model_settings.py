@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..core import SettingsError, parse_span
 from ..judge.window import WindowRule
@@ -24,7 +24,7 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     index: str = "brisque"  # Metric whose median is the batch's index
     judge: list[str] = Field(default_factory=list)  # Series judged; empty: the index and its worse tail
-    rule: Literal["mean", "median", "quantile"] = "mean"  # Centre and spread of the window
+    rule: Literal["mean", "median", "quantile", "limit"] = "mean"  # Centre and spread of the window; `limit`: no window, the absolute limit alone
     window: str = "30d"  # Length of time, or a number of batches
     k: float = Field(3.5, gt=0)  # Spreads between centre and limit, for mean and median
     quantile: float = Field(0.99, gt=0.5, lt=1)  # Quantile of the window on the worse side, for rule quantile
@@ -57,9 +57,15 @@ class ModelSettings(BaseModel):
         for url in value: check_recipient(url)
         return list(dict.fromkeys(value))
 
+    @model_validator(mode="after")
+    def _limited(self):
+        if self.rule == "limit" and self.limit is None: raise ValueError("expected a limit where the rule is 'limit', got none; set one")
+        return self
+
     @property
     def series(self) -> list[str]:
         "Names of the series that are judged"
+        if self.rule == "limit": return [self.index]
         return self.judge or [self.index, worse_tail(self.index)]
 
     def rule_for(self, series: str) -> WindowRule:

@@ -109,8 +109,8 @@ def judge_batch(
 
 def rules_of(policy: ModelSettings) -> dict[str, WindowRule]:
     "The rule of each judged series, and the absolute limit for unreadable pages"
-    never = WindowRule(rule="mean", window="30d", min_points=10**9, limit=policy.max_unreadable)
-    return {name: policy.rule_for(name) for name in policy.series} | {"unreadable_share": never}
+    unreadable = WindowRule(rule="limit", limit=policy.max_unreadable)
+    return {name: policy.rule_for(name) for name in policy.series} | {"unreadable_share": unreadable}
 
 # %% ../../nbs/jobs/60_monitor.ipynb #6b96fb0b
 @dataclass
