@@ -101,6 +101,7 @@ def moved(
     before: pd.DataFrame,  # Page frame of earlier batches
 ) -> pd.DataFrame:  # One row a metric: metric statistic now before moved moved_pages pages_now pages_before batches
     "What moved most since `before`, in robust standard deviations of the earlier batches (`moved`) and of their pages; worst first"
+    now, before = now.reset_index(drop=True), before.reset_index(drop=True)
     rows, a, b = [], readable(now), readable(before)
     for metric in [c for c in now if c in METRICS and c in before and c != "blank"]:
         x, y = a[metric].dropna(), b[metric].dropna()
@@ -122,7 +123,7 @@ def moved_by_tag(
     "Which tag values carry the change of `metric`: medians, the move in robust sd of earlier pages (positive is worse), share of all worsening"
     base, names, rows = base_metric(metric), ["tag", VALUE, "now", "before", "moved", "share", "pages_now", "pages_before"], []
     if base not in now or base not in before: return pd.DataFrame(columns=names)
-    a, b = readable(now).dropna(subset=[base]), readable(before).dropna(subset=[base])
+    a, b = (readable(f.reset_index(drop=True)).dropna(subset=[base]) for f in (now, before))
     for tag in tags_of(now.columns) if len(a) and len(b) else []:
         column = tag_column(tag)
         past = b[column] if column in b else pd.Series(index=b.index, dtype=object)

@@ -7,6 +7,7 @@ __all__ = ['BLUE', 'RED', 'GREY', 'BAND', 'TEXT', 'svg', 'plot_series', 'plot_di
 
 # %% ../../nbs/tell/50_plot.ipynb #7ba906c4
 import re
+import zlib
 from functools import cache
 from io import BytesIO, StringIO
 
@@ -33,9 +34,11 @@ def _figure_class():
             return out.getvalue()
     return Picture
 
-def _axes(ax=None, size=(7.4, 2.9)):
+def _axes(ax=None, size=(7.4, 2.9), left=0.1):
     "An axes to draw on: the one given, or that of a new figure"
-    if ax is None: ax = _figure_class()(figsize=size, dpi=100, layout="constrained").add_subplot()
+    if ax is None:  # Margins are given: to find them out would take as long as drawing
+        figure = _figure_class()(figsize=size, dpi=100)
+        ax = figure.add_axes((left, 0.62 / size[1], 0.985 - left, 1 - 0.92 / size[1]))
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(GREY)
     ax.tick_params(colors=TEXT, labelsize=9, length=3)
@@ -43,8 +46,14 @@ def _axes(ax=None, size=(7.4, 2.9)):
     return ax
 
 def _title(ax, title: str, note: str):
-    ax.set_title(title, loc="left", fontsize=10.5, color=TEXT, fontweight="bold")
-    ax.set_ylabel(note, fontsize=9, color=TEXT)
+    ax.set_title(title, loc="left", fontsize=10.5, color=TEXT, fontweight="bold", parse_math=False)
+    ax.set_ylabel(note if len(note) < 32 else note.replace(", ", ",\n"), fontsize=9, color=TEXT, parse_math=False)
+
+def _steady_ids(text: str) -> str:
+    "`text` of an SVG with ids made of what it shows: matplotlib's are random, and two figures in a page must not share any"
+    ids = {name: i for i, name in enumerate(dict.fromkeys(re.findall(r'\bid="([a-z][0-9a-f]{10})"', text)))}
+    number = lambda prefix: re.sub(r"\b[a-z][0-9a-f]{10}\b", lambda m: f"{prefix}{ids[m[0]]}" if m[0] in ids else m[0], text)
+    return number(f"f{zlib.crc32(number('').encode()):08x}-")
 
 def svg(figure) -> str:
     "`figure` as an `<svg>` element to be put into a page: no declaration, no metadata, no addresses, as wide as there is room"
@@ -52,6 +61,7 @@ def svg(figure) -> str:
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg"):], flags=re.S)
+    text = _steady_ids(text)
     head, body = text.split(">", 1)
     return re.sub(r'\s(xmlns(:xlink)?|width|height|version)="[^"]*"', "", head) + ' role="img">' + body.strip()
 
@@ -107,7 +117,7 @@ def plot_distribution(
     ax=None,  # Matplotlib axes to draw on; None: a new figure
 ):  # The figure
     "Draw the distribution of `metric` over the pages, now against before"
-    ax, base = _axes(ax, (7.4, 2.6)), base_metric(metric)
+    ax, base = _axes(ax, (7.4, 2.6), left=0.02), base_metric(metric)
     sets = [(name, readable(f)[base].dropna().to_numpy(float), colour, alpha) for name, f, colour, alpha in
             (("before", before, GREY, 0.45), ("now", now, BLUE, 0.5)) if base in f]
     sets = [s for s in sets if len(s[1])]
@@ -128,7 +138,7 @@ def plot_distribution(
     ax.set_ylim(0, peak * 1.3 or 1)
     ax.yaxis.set_visible(False); ax.spines["left"].set_visible(False)
     _title(ax, f"{metric_words(base)} of the pages", "")
-    ax.set_xlabel(f"{metric_info(base).unit}, {direction_words(base)}", fontsize=9, color=TEXT)
+    ax.set_xlabel(f"{metric_info(base).unit}, {direction_words(base)}", fontsize=9, color=TEXT, parse_math=False)
     if sets: ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, labelcolor=TEXT, borderaxespad=0.2)
     return ax.figure
 
@@ -161,13 +171,13 @@ def contact_sheet(
     if not show_pages or rows.empty:
         figure = _figure_class()(figsize=(7.4, 0.5 + 0.25 * max(len(rows), 1)), dpi=100)
         lines = [f"{value(r):>10}   {'…' if len(r[URI]) > 80 else ''}{r[URI][-80:]}   page {r[PAGE]}" for _, r in rows.iterrows()]
-        figure.text(0.01, 0.97, "\n".join([f"{metric_words(base):>10}", *(lines or ["no page"])]), va="top", family="monospace", fontsize=8.5, color=TEXT, linespacing=1.5)
+        figure.text(0.01, 0.97, "\n".join([f"{metric_words(base):>10}", *(lines or ["no page"])]), va="top", family="monospace", fontsize=8.5, color=TEXT, linespacing=1.5, parse_math=False)
         return figure
     columns = min(len(rows), 6)
     figure = _figure_class()(figsize=(1.5 * columns, 2.4 * -(-len(rows) // columns)), dpi=100, layout="constrained")
     for ax, (_, r) in zip(np.ravel(figure.subplots(-(-len(rows) // columns), columns)), rows.iterrows()):
         picture = thumbnail(r[URI], int(r[PAGE]))
         if picture is not None: ax.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        ax.set_title(f"{value(r)}\n{'/'.join(r[URI].split('/')[-2:])[-26:]}", fontsize=7, color=TEXT)
+        ax.set_title(f"{value(r)}\n{'/'.join(r[URI].split('/')[-2:])[-26:]}", fontsize=7, color=TEXT, parse_math=False)
     for ax in figure.axes: ax.set_xticks([]), ax.set_yticks([])
     return figure

@@ -28,7 +28,7 @@ def number(
     "Write a number for people"
     if value is None or not np.isfinite(value): return "–"
     if metric and metric in METRICS and metric_info(metric).unit == "share of pages" or metric and metric.endswith("_beyond"): return f"{value:.1%}"
-    return f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:#.3g}"
 
 def _short(text, n: int = 300) -> str:
     "`text` of at most `n` characters, shortened in the middle"
@@ -51,6 +51,8 @@ def _limit(row: pd.Series, metric: str) -> float | None:
     if worse != "both": return low if worse == "low" else high
     return low if pd.notna(low) and (pd.isna(high) or abs(row[VALUE] - low) < abs(row[VALUE] - high)) else high
 
+def _statistic(name: str) -> str: return f"{name[1:]}th percentile" if name[0] == "p" else name
+
 _HEADLINES = {"fail": "This batch is worse than it should be", "pass": "This batch is as the ones before it", "learning": "Too few batches so far to judge this one",
               "missing": "This batch has no index to judge", "": "Scores of one batch"}
 
@@ -68,7 +70,7 @@ def _findings(rows: dict, moved: pd.DataFrame, carried: pd.DataFrame) -> list[st
     lines = [f"{metric_words(n)} is {number(rows[n][VALUE], n)}, the limit {number(_limit(rows[n], n), n)}; {direction_words(n)}." for n in failing[:3]]
     if len(moved) and moved["moved"].iloc[0] > 3:
         m = moved.iloc[0]
-        lines.append(f"What moved most is {metric_words(m[METRIC])}: {m['statistic']} {number(m['before'], m[METRIC])} before, {number(m['now'], m[METRIC])} now.")
+        lines.append(f"What moved most is {metric_words(m[METRIC])}: {_statistic(m['statistic'])} {number(m['before'], m[METRIC])} before, {number(m['now'], m[METRIC])} now.")
     if failing and len(carried) and carried["share"].iloc[0] >= 0.5:
         c = carried.iloc[0]
         lines.append(f"{c['tag'].capitalize()} {_short(c[VALUE], 60)} carries {c['share']:.0%} of the worsening, with {c['pages_now']} pages.")
@@ -85,7 +87,7 @@ def _judged_rows(rows: dict) -> list[dict]:
 def _moved_rows(moved: pd.DataFrame) -> list[dict]:
     top = moved.head(TOP)
     scale = 120 / max(3.0, np.abs(top["moved"].replace([np.inf, -np.inf], 99)).max()) if len(top) else 1
-    return [{"words": metric_words(r[METRIC]), "statistic": r["statistic"], "direction": direction_words(r[METRIC]), "before": number(r["before"], r[METRIC]),
+    return [{"words": metric_words(r[METRIC]), "statistic": _statistic(r["statistic"]), "direction": direction_words(r[METRIC]), "before": number(r["before"], r[METRIC]),
              "now": number(r["now"], r[METRIC]), "bad": r["moved"] > 3, "width": round(scale * min(abs(r["moved"]), 99)),
              "moved": f"{abs(r['moved']):.1f} {'worse' if r['moved'] > 0 else 'better'}" if np.isfinite(r["moved"]) else "new"} for _, r in top.iterrows()]
 
@@ -222,7 +224,7 @@ def notebook_html(
 
     from ocr_quality.objects import read_bytes, write_bytes
     try: nb = nbformat.reads(read_bytes(str(notebook)).decode(), as_version=4)
-    except (ValueError, KeyError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as e:
         raise JobError(f"expected a Jupyter notebook, got {notebook} ({type(e).__name__}: {_short(e, 200)}); convert .ipynb files only") from e
     exporter = HTMLExporter(template_name="notebook", extra_template_basedirs=[str(data_folder())], embed_images=True,
                             filters={"clean_html": clean_html, "show_output": _show_output})
