@@ -73,6 +73,13 @@ def test_a_step_is_found_whatever_the_format_and_order():
 
 
 @needs_kats
+def test_it_runs_from_a_notebook(monkeypatch):
+    "Jupyter sets a plotting backend that this environment lacks"
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    assert run(json.dumps(rows(STEP)), python=PYTHON).returncode == 0
+
+
+@needs_kats
 def test_several_series_go_by_name_and_a_constant_one_has_no_change():
     done = run(json.dumps({"step": rows(STEP), "fall": rows([-v for v in STEP]), "constant": rows([5] * 30)}), python=PYTHON)
     out = json.loads(done.stdout)

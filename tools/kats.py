@@ -18,6 +18,7 @@ import io
 import json
 import logging
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,7 @@ def detect(series: list[tuple[datetime, float]], threshold: float) -> list[dict]
 def load() -> None:
     "Import Kats, whose name this file bears, and keep its remarks on absent optional parts to itself"
     sys.path[:] = [o for o in sys.path if Path(o or ".").resolve() != HERE]
+    os.environ["MPLBACKEND"] = "Agg"  # A notebook's own backend, inherited, is not installed here
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     try: importlib.import_module("kats.detectors.cusum_detection")
