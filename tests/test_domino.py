@@ -80,10 +80,12 @@ def test_of_duplicate_tag_keys_the_last_wins(client):
 
 
 @pytest.mark.parametrize("change,error,said", [
-    ({"value": "1.0"}, MetricError, "item 1, value"), ({"value": True}, MetricError, "item 1, value"), ({"value": None}, MetricError, "item 1, value"),
+    ({"value": "1.0"}, MetricError, "item 1, value"), ({"value": True}, MetricError, "item 1, value"),
+    ({"value": None}, MetricError, "item 1, value"),
     ({"value": float("nan")}, MetricError, "item 1, value"), ({"value": float("-inf")}, MetricError, "item 1, value"),
     ({"timestamp": "2022-10-08T00:00:00"}, TimeError, "item 1, timestamp"), ({"timestamp": "2022-13-08T00:00:00Z"}, TimeError, "item 1, timestamp"),
-    ({"timestamp": None}, TimeError, "item 1, timestamp"), ({"metric": ""}, MetricError, "item 1, metric"), ({"metric": "a?b"}, MetricError, "item 1, metric"),
+    ({"timestamp": None}, TimeError, "item 1, timestamp"),
+    ({"metric": ""}, MetricError, "item 1, metric"), ({"metric": "a?b"}, MetricError, "item 1, metric"),
     ({"metric": "a#b"}, MetricError, "item 1, metric"), ({"metric": "a%20b"}, MetricError, "item 1, metric"),
     ({"modelMonitoringId": "a/b"}, MetricError, "item 1, modelMonitoringId"), ({"tags": "text"}, MetricError, "item 1, tags")])
 def test_a_refused_batch_stores_nothing_and_names_index_and_field(client, change, error, said):
@@ -122,7 +124,8 @@ def test_each_call_is_an_alert_due_to_each_recipient(client):
 
 
 @pytest.mark.parametrize("arguments,error,said", [
-    (dict(condition="below"), AlertError, "lessThan, lessThanEqual, greaterThan, greaterThanEqual, between"), (dict(condition=""), AlertError, "condition"),
+    (dict(condition="below"), AlertError, "lessThan, lessThanEqual, greaterThan, greaterThanEqual, between"),
+    (dict(condition=""), AlertError, "condition"),
     (dict(condition="lessThan", upper_limit=float("nan")), MetricError, "upper_limit"), (dict(lower_limit="60"), MetricError, "lower_limit")])
 def test_an_unknown_condition_or_a_limit_that_is_none_is_refused(client, arguments, error, said):
     with pytest.raises(error, match=said): client.trigger_alert("M", "brisque", 75.3, **arguments)

@@ -67,7 +67,8 @@ def store(url):
 
 
 def point(i=0, **changes):
-    return dict(point_id=f"p{i}", model="claims", metric="brisque", value=40.0 + i, time=parse_time(NOON) + timedelta(days=i), batch=f"b{i}") | changes
+    row = dict(point_id=f"p{i}", model="claims", metric="brisque", value=40.0 + i, time=parse_time(NOON) + timedelta(days=i), batch=f"b{i}")
+    return row | changes
 
 
 def values(store, start="0001-01-01T00:00:00Z", end="9999-12-31T23:59:59.999999Z"):
@@ -112,9 +113,12 @@ def test_ties_stay_in_the_order_of_insertion_and_duplicates_are_kept(store):
     assert store.series("claims", "brisque")["value"].tolist() == [3, 1, 2, 1, 1, 1]
 
 
+some_day = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1))
+some_value = st.floats(allow_nan=False, allow_infinity=False)
+
+
 @hypothesis_settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)), st.integers(-840, 840), st.floats(allow_nan=False, allow_infinity=False)), max_size=12),
-       st.tuples(st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)), st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1))))
+@given(st.lists(st.tuples(some_day, st.integers(-840, 840), some_value), max_size=12), st.tuples(some_day, some_day))
 def test_reading_is_sorting_and_filtering(logged, bounds):
     logged = [(t.replace(tzinfo=timezone(timedelta(minutes=m))), v) for t, m, v in logged]
     start, end = (b.replace(tzinfo=UTC) for b in sorted(bounds))
@@ -137,7 +141,10 @@ def test_what_is_no_finite_number_is_refused_everywhere(value):
         assert s.model_names() == [] and s.alerts().empty
 
 
-@pytest.mark.parametrize("when", ["2026-03-01T12:00:00", "2026-03-01", "yesterday", "", None, 5, datetime(2026, 3, 1), "2026-02-30T00:00:00Z", pd.NaT])
+BAD_TIMES = ["2026-03-01T12:00:00", "2026-03-01", "yesterday", "", None, 5, datetime(2026, 3, 1), "2026-02-30T00:00:00Z", pd.NaT]
+
+
+@pytest.mark.parametrize("when", BAD_TIMES, ids=str)
 def test_what_is_no_instant_is_refused_everywhere(when):
     with MetricStore("sqlite://") as s:
         for call in (lambda: s.log_metric("claims", "brisque", 1, when), lambda: s.put_points([point(time=when)]),
@@ -163,7 +170,8 @@ def test_a_slash_may_be_in_a_metric_but_not_in_a_model(store):
 
 def test_a_refused_batch_stores_nothing_and_says_which_item(store):
     good = dict(modelMonitoringId="claims", metric="brisque", value=1, timestamp=NOON)
-    bad = [("value", float("nan"), MetricError), ("timestamp", "2026-03-01T12:00:00", TimeError), ("modelMonitoringId", "", MetricError), ("metric", "a?", MetricError)]
+    bad = [("value", float("nan"), MetricError), ("timestamp", "2026-03-01T12:00:00", TimeError), ("modelMonitoringId", "", MetricError),
+           ("metric", "a?", MetricError)]
     for field, value, error in bad:
         with pytest.raises(error, match=f"item 2, {field}"): store.log_metrics([good, good, good | {field: value}])
         with pytest.raises(MetricError, match=f"item 1, {field}"): store.log_metrics([good, {k: v for k, v in good.items() if k != field}])
@@ -325,7 +333,8 @@ def test_a_connection_that_the_server_dropped_is_made_anew(new_database):
     with MetricStore(new_database()) as s:
         s.log_metric("claims", "brisque", 1, NOON)
         with sa.create_engine(s.url).connect() as conn:
-            conn.exec_driver_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()")
+            conn.exec_driver_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                                 "WHERE pid <> pg_backend_pid() AND datname = current_database()")
         s.log_metric("claims", "brisque", 2, NOON)
         assert values(s) == [1, 2]
 
@@ -377,7 +386,8 @@ def make_version(url, version):
     with engine.begin() as conn:
         schema.migrate(conn, to=version)
         for _ in range(2 if version else 0):
-            conn.exec_driver_sql("INSERT INTO oq_points (model, metric, time, value, tags) VALUES ('claims', 'brisque', 1772366400000000, 41.5, '{\"scanner\":\"b2\"}')")
+            conn.exec_driver_sql("INSERT INTO oq_points (model, metric, time, value, tags) "
+                                 "VALUES ('claims', 'brisque', 1772366400000000, 41.5, '{\"scanner\":\"b2\"}')")
     engine.dispose()
 
 
@@ -399,9 +409,11 @@ def test_the_steps_end_in_the_tables_of_the_code(store):
     for name, table in schema.metadata.tables.items():
         have = {c["name"]: (c["nullable"], type(c["type"]).__name__.replace("REAL", "DOUBLE")) for c in found.get_columns(name)}
         words = {c.name: c.type.compile(store._engine.dialect).split()[0].split("(")[0] for c in table.columns}
-        assert set(have) == set(words) and {k: v[0] for k, v in have.items() if k != "id"} == {c.name: c.nullable for c in table.columns if c.name != "id"}
+        assert set(have) == set(words)
+        assert {k: v[0] for k, v in have.items() if k != "id"} == {c.name: c.nullable for c in table.columns if c.name != "id"}
         assert all(words[k][:3] == v[1][:3].upper() for k, v in have.items()), (have, words)
-        unique = {tuple(i["column_names"]) for i in found.get_indexes(name) if i["unique"]} | {tuple(u["column_names"]) for u in found.get_unique_constraints(name)}
+        unique = {tuple(i["column_names"]) for i in found.get_indexes(name) if i["unique"]}
+        unique |= {tuple(u["column_names"]) for u in found.get_unique_constraints(name)}
         wanted = {tuple(c.name for c in i.columns) for i in table.indexes if i.unique}
         wanted |= {tuple(c.name for c in u.columns) for u in table.constraints if isinstance(u, sa.UniqueConstraint)}
         assert unique == wanted

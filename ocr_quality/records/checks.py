@@ -28,7 +28,8 @@ def check_name(
     if not isinstance(name, str) or not name.strip(): raise MetricError(f"{where}: expected a name, got {name!r}; give it as text")
     bad = _UNREADABLE.search(name) or re.search("[\x00-\x1f\ud800-\udfff]" if slash else "[/\x00-\x1f\ud800-\udfff]", name)
     if bad:
-        raise MetricError(f"{where}: expected a name without ? # {'' if slash else '/ '}or % before two hex digits, got {name!r}; leave out {bad[0]!r}")
+        never = "? # or % before two hex digits" if slash else "/ ? # or % before two hex digits"
+        raise MetricError(f"{where}: expected a name without {never}, got {name!r}; leave out {bad[0]!r}")
     return name
 
 # %% ../../nbs/records/24_checks.ipynb #3921df31

@@ -30,7 +30,8 @@ def store_url(
     "Read the URL of a store; `StoreError` for another kind of database, `MissingExtraError` where the driver is not installed"
     want = "expected a store URL such as sqlite:///folder/store.db or postgresql://host/database"
     try: parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError, TypeError, AttributeError): raise StoreError(f"{want}, got {redact(str(url))}; see OCR_QUALITY_STORE") from None
+    except (sa.exc.ArgumentError, ValueError, TypeError, AttributeError):
+        raise StoreError(f"{want}, got {redact(str(url))}; see OCR_QUALITY_STORE") from None
     kind = parsed.drivername.split("+")[0]
     if kind in ("postgres", "postgresql"):
         require("psycopg", "postgres")

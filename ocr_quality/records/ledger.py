@@ -78,7 +78,8 @@ class DeliveryBook(Database):
 
     def begin_delivery(self, id: int) -> bool:
         "Mark a due delivery as `sending`, for good until `mark_delivery`; True only for the one caller that may send it"
-        begun = deliveries.update().where(deliveries.c.id == id, deliveries.c.state == "due").values(state="sending", next_try=None, updated=utc_now())
+        begun = deliveries.update().where(deliveries.c.id == id, deliveries.c.state == "due")
+        begun = begun.values(state="sending", next_try=None, updated=utc_now())
         return bool(self._run(lambda conn: conn.execute(begun).rowcount, writes=True))
 
     def mark_delivery(self,
@@ -179,7 +180,8 @@ class ModelBook(Database):
         "Settings of the model `name`; `SettingsError` naming the known ones if it is not known"
         known = self._run(lambda conn: dict(conn.execute(sa.select(models.c.name, models.c.settings)).all()))
         if name in known: return known[name]
-        raise SettingsError(f"expected a known model ({', '.join(sorted(known)) or 'there is none yet'}), got {name!r}; ocr-quality model set makes one")
+        names = ", ".join(sorted(known)) or "there is none yet"
+        raise SettingsError(f"expected a known model ({names}), got {name!r}; ocr-quality model set makes one")
 
     def models(self) -> pd.DataFrame:
         "One row a model by name: `model`, `settings`, `recipients` (redacted), `created`, `updated`"
@@ -187,7 +189,8 @@ class ModelBook(Database):
             urls = conn.execute(sa.select(recipients.c.model, recipients.c.url).order_by(recipients.c.position)).all()
             return conn.execute(sa.select(models)).mappings().all(), urls
         rows, urls = self._run(work)
-        rows = [{**r, "model": r["name"], "recipients": [redact(u) for m, u in urls if m == r["name"]]} for r in sorted(rows, key=lambda r: r["name"])]
+        told = {r["name"]: [redact(u) for m, u in urls if m == r["name"]] for r in rows}
+        rows = [{**r, "model": r["name"], "recipients": told[r["name"]]} for r in sorted(rows, key=lambda r: r["name"])]
         return rows_frame(rows, ["model", "settings", "recipients", "created", "updated"])
 
     def set_recipients(self,

@@ -231,7 +231,8 @@ class ParquetLog:
         top = self.root if model is None else join_uri(self.root, _model_part(model))
         with _speaking(top): entries = list_files(top)
         for e in entries:
-            m = re.fullmatch(r"model=([^/]+)/date=(\d{4}-\d\d-\d\d)/([^/._][^/]*)\.parquet", e.uri.removeprefix(self.root).replace(os.sep, "/").lstrip("/"))
+            below = e.uri.removeprefix(self.root).replace(os.sep, "/").lstrip("/")
+            m = re.fullmatch(r"model=([^/]+)/date=(\d{4}-\d\d-\d\d)/([^/._][^/]*)\.parquet", below)
             if m and name in (None, m[3]): yield LogFile(e.uri, unquote_part(m[1]), date.fromisoformat(m[2]), m[3], e.size)
 
     def _remove_before(self, files: list[LogFile], stamp: bytes, kept: str) -> None:

@@ -150,7 +150,8 @@ runs = sa.Table(
 
 # %% ../../nbs/records/22_schema.ipynb #ab17851c
 _STEPS: dict[int, tuple[str, ...]] = {
-    1: ("CREATE TABLE oq_points (id {ID}, model TEXT NOT NULL, metric TEXT NOT NULL, time BIGINT NOT NULL, value {DOUBLE} NOT NULL, tags TEXT NOT NULL)",
+    1: ("CREATE TABLE oq_points (id {ID}, model TEXT NOT NULL, metric TEXT NOT NULL, time BIGINT NOT NULL, value {DOUBLE} NOT NULL,"
+        " tags TEXT NOT NULL)",
         "CREATE INDEX oq_points_series ON oq_points (model, metric, time, id)"),
     2: ("ALTER TABLE oq_points ADD COLUMN point_id TEXT",
         "ALTER TABLE oq_points ADD COLUMN batch TEXT",

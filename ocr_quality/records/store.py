@@ -29,7 +29,7 @@ def _logged(
     "Check an item in Domino's spelling"
     if not isinstance(item, Mapping): raise MetricError(f"{where}: expected a dict of modelMonitoringId, metric, value and timestamp, got {item!r}")
     for field in ("modelMonitoringId", "metric", "value", "timestamp"):
-        if field not in item: raise MetricError(f"{where}, {field}: expected it to be there, got only {', '.join(map(str, item)) or 'nothing'}; add it")
+        if field not in item: raise MetricError(f"{where}, {field}: expected it to be there, got {', '.join(map(str, item)) or 'nothing'}; add it")
     return {"model": check_name(item["modelMonitoringId"], f"{where}, modelMonitoringId", slash=False),
             "metric": check_name(item["metric"], f"{where}, metric"), "value": check_value(item["value"], f"{where}, value"),
             "time": check_time(item["timestamp"], f"{where}, timestamp"), "tags": check_tags(item.get("tags"), where), "detail": {}}
@@ -44,7 +44,8 @@ def _identified(
     if not isinstance(item, Mapping) or set(item) - _FIELDS or {"point_id", "model", "metric", "value", "time"} - set(item):
         raise MetricError(f"{where}: expected a dict of point_id, model, metric, value, time and maybe batch, tags, detail, got "
                           f"{', '.join(map(str, item)) if isinstance(item, Mapping) else repr(item)}; correct its keys")
-    if not isinstance(item["point_id"], str) or not item["point_id"]: raise MetricError(f"{where}, point_id: expected a text, got {item['point_id']!r}")
+    if not isinstance(item["point_id"], str) or not item["point_id"]:
+        raise MetricError(f"{where}, point_id: expected a text, got {item['point_id']!r}; make one of model, metric and batch")
     return {"point_id": clean_text(item["point_id"]), "model": check_name(item["model"], f"{where}, model", slash=False),
             "metric": check_name(item["metric"], f"{where}, metric"), "value": check_value(item["value"], f"{where}, value"),
             "time": check_time(item["time"], f"{where}, time"), "batch": clean_text(item.get("batch")), "tags": check_tags(item.get("tags"), where),

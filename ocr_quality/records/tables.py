@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core import BATCH, MODEL, REASON, REASON_SUFFIX, TAG_PREFIX, TIME, URI, MetricError, TimeError, parse_time
+from ..core import BATCH, MODEL, REASON, REASON_SUFFIX, TAG_PREFIX, TIME, URI, MetricError, TimeError
 
 # %% ../../nbs/records/20_tables.ipynb #82cc2d66
 def to_table(
