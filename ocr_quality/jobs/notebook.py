@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import JobError, Settings, redact, settings, utc_now
+from ..core import JobError, Settings, settings, utc_now
 from ..logs import get_logger, redact_text
 from ..objects import is_remote, write_bytes
 from ..records.database import store_url
@@ -43,7 +43,8 @@ def find_notebook(
     if str(name_or_path) in known: return known[str(name_or_path)]
     if path.suffix == ".ipynb" and path.is_file(): return path
     what = "there is no such file" if path.suffix == ".ipynb" else "which is neither"
-    raise JobError(f"expected a scheduled notebook ({', '.join(known) or 'there is none'}) or the path of an .ipynb file, got {str(name_or_path)!r}, {what}")
+    raise JobError(f"expected a scheduled notebook ({', '.join(known) or 'there is none'}) or the path of an .ipynb file, "
+                   f"got {str(name_or_path)!r}, {what}")
 
 # %% ../../nbs/jobs/61_notebook.ipynb #3c3e6eb9
 def _read(path: Path):
@@ -73,7 +74,8 @@ def check_parameters(
     "`JobError` for a parameter that the notebook does not take"
     if not parameters: return
     known = notebook_parameters(path)
-    if known is None: raise JobError(f"expected a notebook with a cell tagged 'parameters', {path.name} has none and cannot take {', '.join(parameters)}")
+    if known is None:
+        raise JobError(f"expected a notebook with a cell tagged 'parameters', {path.name} has none and cannot take {', '.join(parameters)}")
     if extra := [name for name in parameters if name not in known]:
         raise JobError(f"expected parameters among {', '.join(known)} for {path.name}, got {', '.join(map(str, extra))}")
 
@@ -134,9 +136,11 @@ def _alone(run_id: str, what: str, house: Settings):
 
 LOST = "the process ended without a word: killed, out of memory, or the machine stopped"
 
-def _bury(store: MetricStore, house: Settings, run_ids: Iterable[str]) -> None:
-    "Note runs as lost"
-    for run_id in run_ids: store.end_run(run_id, "lost", error=LOST)
+def _bury(store: MetricStore, job: str | None, lock: str) -> None:
+    "Note as lost what is written down as running under `lock`, which the caller holds, so that nothing is"
+    frame = store.runs(job)
+    for run_id in frame.loc[frame["status"] == "running", "run_id"]:
+        if run_id.rsplit("-", 2)[0] == lock: store.end_run(run_id, "lost", error=LOST)
 
 def job_runs(
     store: MetricStore,
@@ -149,7 +153,7 @@ def job_runs(
     for run_id in frame.loc[frame["status"] == "running", "run_id"]:
         if run_id.count("-") < 4 or run_id.rsplit("-", 4)[2] != _place(house): continue
         try:
-            with _lock_of(run_id, house): _bury(store, house, [run_id])
+            with _lock_of(run_id, house): _bury(store, job, run_id.rsplit("-", 2)[0])
         except Timeout: continue
     return store.runs(job)
 
@@ -260,15 +264,16 @@ def _environment(house: Settings) -> dict[str, str]:
     home = house.home if is_remote(house.home) else str(Path(house.home).expanduser().absolute())
     return {"OCR_QUALITY_HOME": home, "OCR_QUALITY_STORE": store_url(house.store_url).render_as_string(hide_password=False)}
 
-def _one_run(store: MetricStore, house: Settings, run_id: str, job: str, path: Path, parameters: dict, cwd: str | None, timeout_s: float | None) -> Run:
+def _one_run(
+    store: MetricStore, house: Settings, run_id: str, job: str, path: Path, parameters: dict, cwd: str | None, timeout_s: float | None
+) -> Run:
     "Execute, keep, note; the lock is held"
     kept, started = _kept_at(house, run_id), utc_now()
     hidden = _secrets([*parameters.values(), house.store])
     def keep(nb):
         import nbformat
         write_bytes(kept + ".ipynb", _without(nbformat.writes(nb), hidden).encode())
-    running, lock = store.runs(job), run_id.rsplit("-", 2)[0]
-    _bury(store, house, [r for r in running.loc[running["status"] == "running", "run_id"] if r.rsplit("-", 2)[0] == lock])
+    _bury(store, None, run_id.rsplit("-", 2)[0])
     store.start_run(run_id, job, {k: _without(v, hidden) if isinstance(v, str) else v for k, v in parameters.items()}, started)
     error = stop = None
     try: _execute(path, parameters, keep, _environment(house), cwd, timeout_s)
