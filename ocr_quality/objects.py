@@ -76,7 +76,7 @@ def _patience() -> dict:
     client = {"connect_timeout": timedelta(seconds=s.remote_timeout_s), "read_timeout": timedelta(seconds=4 * s.remote_timeout_s),
               "timeout": timedelta(hours=1), "allow_http": True}
     if ca: client["root_certificate"] = Path(ca).read_bytes()
-    retry = {"max_retries": s.remote_retries, "retry_timeout": timedelta(seconds=6 * s.remote_timeout_s),
+    retry = {"max_retries": s.remote_retries, "retry_timeout": timedelta(seconds=3 * s.remote_timeout_s),
              "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2}}
     return {"client_options": client, "retry_config": retry}
 
@@ -103,7 +103,7 @@ _CAUSES = (
     (r"NoSuchBucket", "no such bucket", "check the name"),
     (r"NotFound|NoSuchKey|404|No such file", "not found", "check the name"),
     (r"SignatureDoesNotMatch|InvalidAccessKeyId|ExpiredToken|Unauth|InvalidToken|credential", "credentials refused", "check the key, AWS_PROFILE and the clock"),
-    (r"PermissionDenied|Permission denied|AccessDenied|Forbidden|403", "permission denied", "ask for read access"),
+    (r"PermissionDenied|Permission denied|AccessDenied|Forbidden|403", "permission denied", "check the key and its rights"),
     (r"PermanentRedirect|AuthorizationHeaderMalformed|301", "wrong region", "set AWS_DEFAULT_REGION to the bucket's region"),
     (r"Is a directory|Not a directory", "not a file", "name a file"),
     (r"timed? ?out|Connect|error sending request|dns|retries", "no answer", "check the endpoint and the network, then run again"))

@@ -3,6 +3,7 @@ import io
 import os
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -177,6 +178,13 @@ def test_a_zip(tmp_path):
     assert len(source.ignored) == 2
     assert not (tmp_path.parent / "evil.png").exists()
     assert [b.name for b in open_source(path, latest=True).batches] == ["2026-03-02"]
+
+
+def test_a_zip_is_read_by_many_threads(tmp_path):
+    values = {f"{i:03d}.png": cv2.imencode(".png", np.full((40, 30 + i % 7), i, np.uint8))[1].tobytes() for i in range(100)}
+    files = open_source(packed(tmp_path / "z.zip", values)).files
+    with ThreadPoolExecutor(8) as pool: got = list(pool.map(lambda f: next(f.pages()).gray[0, 0], files * 3))
+    assert got == list(range(100)) * 3
 
 
 def test_a_zip_whose_name_has_a_day(tmp_path):

@@ -151,15 +151,19 @@ def _glob_listing(uri: str) -> _Listing:
     if not entries: raise SourceError(f"expected files that match {uri}, got none; check the pattern")
     return _Listing(_name(root), _below(root if is_remote(root) else str(local_path(root)), entries))
 
+def _one_listing(uri: str, one: Entry) -> _Listing:
+    "A single file: an archive's members, or the file by itself in its folder's name"
+    if uri.lower().endswith(".zip"): return _zip_listing(uri, one)
+    folder = uri.rsplit("/", 1)[0] if is_remote(uri) else str(local_path(uri).resolve().parent)
+    return _Listing(_name(folder), [(re.split(r"[/\\]", uri)[-1], one, "")], True)
+
 def _listing(uri: str) -> _Listing:
     "What is at `uri`"
-    one = stat_file(uri)
-    if one and uri.lower().endswith(".zip"): return _zip_listing(uri, one)
-    if one: return _Listing(_name(uri.rsplit("/", 1)[0] if is_remote(uri) else str(local_path(uri).resolve().parent)), [(_name(uri), one, "")], True)
     here = not is_remote(uri) and local_path(uri).is_dir()
-    if not here and re.search(r"[*?\[]", uri): return _glob_listing(uri)
     entries = list_files(uri)
-    if not entries and not here: raise SourceError(f"expected a folder, file or prefix at {uri}, got nothing there; check the name")
+    if not here and len(entries) == 1 and entries[0].uri == uri: return _one_listing(uri, entries[0])
+    if not here and not entries and re.search(r"[*?\[]", uri): return _glob_listing(uri)
+    if not here and not entries: raise SourceError(f"expected a folder, file or prefix at {uri}, got nothing there; check the name")
     return _Listing(_name(uri), _below(uri if is_remote(uri) else str(local_path(uri)), entries))
 
 def _entry(uri: str) -> list[tuple[str, Entry, str]]:
