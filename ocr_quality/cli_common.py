@@ -32,7 +32,7 @@ class OneLineErrors(TyperGroup):
             raise typer.Exit(2) from None
 
 # %% ../nbs/80_cli_common.ipynb #b9ade43c
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary; alerts and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")]
 Log = Annotated[str, typer.Option("--log", metavar="plain|json", help="Form of the log lines on stderr.")]
 Pattern = Annotated[str | None, typer.Option(help="Tags in the path, such as '{date}/{scanner}'.")]

@@ -47,6 +47,7 @@ def test_the_table_names_pages_and_reasons(scans, home):
 
 
 def test_quiet_says_nothing(scans, home):
+    ask("model", "set", "m", "--max-unreadable", 0.5)
     done = ask("run", scans, "--model", "m", "--quiet")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
 

@@ -25,7 +25,7 @@ SOURCES = {p: e for p in NOTEBOOKS if (e := default_exp(p))}
 def rank(nb):
     "Layer, then number; the command line stands on top"
     folder, number = nb.relative_to(ROOT / "nbs").parts[:-1], int(re.match(r"(\d+)_", nb.name)[1])
-    return (LAYERS.index("top") if not folder and number >= 90 else LAYERS.index("/".join(folder))), number
+    return (LAYERS.index("top") if not folder and number >= 80 else LAYERS.index("/".join(folder))), number
 
 
 RANKS = {e: rank(p) for p, e in SOURCES.items()}
