@@ -45,7 +45,7 @@ def is_memory(url: sa.URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 # %% ../../nbs/records/23_database.ipynb #20a163a4
-BUSY_S = 30  # How long a SQLite writer waits for another's transaction, seconds
+BUSY_S = 30  # How long a writer waits for another's transaction, seconds
 CONNECT_S = 5  # How long a PostgreSQL server may take to answer a new connection, seconds
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
@@ -78,7 +78,13 @@ def _postgres_engine(url: sa.URL) -> sa.Engine:
     args = {"connect_timeout": CONNECT_S, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15000,
             "application_name": "ocr_quality"}
     args = {k: v for k, v in args.items() if k not in url.query} | {"prepare_threshold": None}
-    return sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=5, max_overflow=50, connect_args=args)
+    engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, pool_size=5, max_overflow=50, connect_args=args)
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(conn):
+        if conn.get_execution_options().get("writes"): conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_S}s'")
+
+    return engine
 
 # %% ../../nbs/records/23_database.ipynb #877d1d2c
 _AGAIN = {"40001", "40P01"}  # PostgreSQL: serialization failure, deadlock

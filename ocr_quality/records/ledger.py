@@ -47,9 +47,10 @@ class DeliveryBook(Database):
     ) -> int:  # How many were not there yet
         "Make a delivery due to each of `recipients`; those that exist, whatever their state, stay as they are"
         def work(conn):
-            if not conn.execute(sa.select(alerts.c.id).where(alerts.c.alert_id == alert_id)).first():
+            if not conn.execute(sa.select(alerts.c.id).where(alerts.c.alert_id == key)).first():
                 raise AlertError(f"add_deliveries: expected the id of a stored alert, got {alert_id!r}; put_alert comes first")
-            return self._new_deliveries(conn, alert_id, recipients)
+            return self._new_deliveries(conn, key, recipients)
+        key, recipients = clean_text(alert_id), list(recipients)
         return self._run(work, writes=True)
 
     def _new_deliveries(self, conn: sa.Connection, alert_id: str, urls: Iterable[str]) -> int:
@@ -67,7 +68,7 @@ class DeliveryBook(Database):
         now = utc_now() if now is None else parse_time(now)
         query = sa.select(deliveries, alerts.c.model, alerts.c.metric).join(alerts, alerts.c.alert_id == deliveries.c.alert_id).where(
             deliveries.c.state == "due", sa.or_(deliveries.c.next_try.is_(None), deliveries.c.next_try <= now)).order_by(deliveries.c.id)
-        if alert_id is not None: query = query.where(deliveries.c.alert_id == alert_id)
+        if alert_id is not None: query = query.where(deliveries.c.alert_id == clean_text(alert_id))
         def work(conn):
             locked = query.with_for_update(of=deliveries, skip_locked=True) if lease else query
             rows = [dict(r) for r in conn.execute(locked).mappings()]
@@ -99,7 +100,7 @@ class DeliveryBook(Database):
     ) -> pd.DataFrame:  # In the order they were made; `recipient` redacted
         "All deliveries, to look at"
         query = sa.select(deliveries).order_by(deliveries.c.id)
-        if alert_id is not None: query = query.where(deliveries.c.alert_id == alert_id)
+        if alert_id is not None: query = query.where(deliveries.c.alert_id == clean_text(alert_id))
         rows = self._run(lambda conn: conn.execute(query).mappings().all())
         frame = rows_frame(rows, [c.name for c in deliveries.c])
         return frame.assign(recipient=frame["recipient"].map(redact))
@@ -151,7 +152,7 @@ class AlertBook(DeliveryBook):
 
     def alert(self, alert_id: str) -> dict:
         "One alert with everything stored of it; `AlertError` for an unknown id"
-        row = self._run(lambda conn: conn.execute(sa.select(alerts).where(alerts.c.alert_id == alert_id)).mappings().first())
+        row = self._run(lambda conn: conn.execute(sa.select(alerts).where(alerts.c.alert_id == clean_text(alert_id))).mappings().first())
         if row is None: raise AlertError(f"expected the id of a stored alert, got {alert_id!r}; alerts() lists them")
         return {k: v for k, v in row.items() if k != "id"}
 
@@ -202,7 +203,7 @@ class ModelBook(Database):
         if isinstance(urls, str): raise SettingsError("set_recipients: expected a list of URLs, got one text; put it in a list")
         rows = [{"model": model, "url": u, "position": i} for i, u in enumerate(dict.fromkeys(urls))]
         for i, r in enumerate(rows):
-            if not isinstance(r["url"], str) or not r["url"].strip(): raise SettingsError(f"set_recipients: expected a URL as text, item {i} is none")
+            if not isinstance(r["url"], str) or not r["url"].strip(): raise SettingsError(f"set_recipients: expected a URL as text, item {i} is none; leave it out")
         def work(conn):
             self._know(conn, model)
             conn.execute(models.update().where(models.c.name == model).values(updated=utc_now()))

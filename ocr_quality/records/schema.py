@@ -37,9 +37,11 @@ class Instant(sa.types.TypeDecorator):
 # %% ../../nbs/records/22_schema.ipynb #a172d57b
 def _plain(value: Any) -> Any:
     "`value` with only what JSON has: text, finite numbers, truth, null, lists and objects"
+    if type(value).__name__ in ("NaTType", "NAType"): return None
     if hasattr(value, "tolist") and not isinstance(value, type): value = value.tolist()
     if isinstance(value, dict): return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)): return [_plain(v) for v in value]
+    if isinstance(value, (list, tuple)): return [_plain(v) for v in value]
+    if isinstance(value, (set, frozenset)): return sorted(map(_plain, value), key=str)
     if isinstance(value, float): return value if math.isfinite(value) else None
     if isinstance(value, datetime): return format_time(value) if value.tzinfo else value.isoformat()
     return value if isinstance(value, (str, bool, int, type(None))) else str(value)
