@@ -102,7 +102,8 @@ def _locate(uri: str) -> tuple:
 _CAUSES = (
     (r"NoSuchBucket", "no such bucket", "check the name"),
     (r"NotFound|NoSuchKey|404|No such file", "not found", "check the name"),
-    (r"SignatureDoesNotMatch|InvalidAccessKeyId|ExpiredToken|Unauth|InvalidToken|credential", "credentials refused", "check the key, AWS_PROFILE and the clock"),
+    (r"SignatureDoesNotMatch|InvalidAccessKeyId|ExpiredToken|Unauth|InvalidToken|credential", "credentials refused",
+     "check the key, AWS_PROFILE and the clock"),
     (r"PermissionDenied|Permission denied|AccessDenied|Forbidden|403", "permission denied", "check the key and its rights"),
     (r"PermanentRedirect|AuthorizationHeaderMalformed|301", "wrong region", "set AWS_DEFAULT_REGION to the bucket's region"),
     (r"Is a directory|Not a directory", "not a file", "name a file"),

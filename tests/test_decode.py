@@ -318,7 +318,8 @@ def test_pdfium_is_entered_under_the_lock_only(monkeypatch):
 
 # What is bad
 
-LOCKED = pdf(b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>", b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 72 72] >>",
+LOCKED = pdf(b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 72 72] >>",
              b"<< /Filter /Standard /V 1 /R 2 /P -4 /O <%s> /U <%s> >>" % (b"41" * 32, b"42" * 32),
              trailer=b"/Encrypt 4 0 R /ID [<00> <00>]")
 

@@ -35,8 +35,9 @@ def synthetic():
     "A file of every format, from one synthetic page: [(suffix, bytes)]"
     gray = Image.fromarray(page(seed=3, dpi=50).gray)
     colour, bits = gray.convert("RGB"), gray.convert("1")
-    kinds = [("jpg", gray, {}), ("jpg", colour, {"progressive": True}), ("jpg", colour.convert("CMYK"), {}), ("png", gray, {}), ("png", colour.convert("P"), {}),
-             ("webp", colour, {}), ("bmp", gray, {}), ("gif", gray, {}), ("jp2", colour, {}), ("tif", bits, {"compression": "group4"}),
+    kinds = [("jpg", gray, {}), ("jpg", colour, {"progressive": True}), ("jpg", colour.convert("CMYK"), {}), ("png", gray, {}),
+             ("png", colour.convert("P"), {}), ("webp", colour, {}),
+             ("bmp", gray, {}), ("gif", gray, {}), ("jp2", colour, {}), ("tif", bits, {"compression": "group4"}),
              ("tif", gray, {"compression": "tiff_lzw"}), ("tif", gray, {"save_all": True, "append_images": [bits, colour]}),
              ("tif", colour, {"compression": "jpeg"}), ("pdf", colour, {"save_all": True, "append_images": [bits, gray]}), ("pgm", gray, {})]
     return [(suffix, saved(picture, suffix, options)) for suffix, picture, options in kinds]

@@ -197,7 +197,7 @@ def test_a_store_that_stays_silent_is_given_up(bucket, monkeypatch):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:{}".format(s.getsockname()[1]))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s.getsockname()[1]}")
         monkeypatch.setenv("OCR_QUALITY_REMOTE_RETRIES", "0")
         monkeypatch.setenv("OCR_QUALITY_REMOTE_TIMEOUT_S", "0.2")
         with pytest.raises(SourceError, match="no answer"): open_source("s3://scans/day")

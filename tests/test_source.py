@@ -39,7 +39,8 @@ def told(source):
 # Which files are pages
 
 @pytest.mark.parametrize("name, expected", [
-    ("a.jpg", True), ("a.JPEG", True), ("a.b.Tif", True), ("claim.pdf", True), ("phone.heic", True), ("x.jp2", True), ("s7/2026/a.webp", True), ("a.djvu", True),
+    ("a.jpg", True), ("a.JPEG", True), ("a.b.Tif", True), ("claim.pdf", True), ("phone.heic", True),
+    ("x.jp2", True), ("s7/2026/a.webp", True), ("a.djvu", True),
     ("a.txt", False), ("a", False), ("a.csv", False), ("a.jpg.txt", False), (".jpg", False), ("._a.jpg", False), (".DS_Store", False),
     (".cache/a.jpg", False), ("__MACOSX/._a.jpg", False), ("__MACOSX/a.jpg", False), ("a.zip", False), ("Thumbs.db", False), ("a.jpg~", False)])
 def test_names(name, expected):
@@ -174,7 +175,8 @@ def test_a_zip(tmp_path):
     assert {b.name: format_time(b.time) for b in source.batches} == {
         "2026-03-01": "2026-03-01T00:00:00Z", "2026-03-02": "2026-03-02T00:00:00Z", "claims": "2023-11-14T22:13:20Z"}
     assert [(p.uri.removeprefix(path), p.reason) for p in source] == [
-        ("!../../evil.png", None), ("!2026-03-01/a.png", None), ("!2026-03-01/torn.png", "unreadable: not an image or PDF"), ("!2026-03-02/b.png", None)]
+        ("!../../evil.png", None), ("!2026-03-01/a.png", None),
+        ("!2026-03-01/torn.png", "unreadable: not an image or PDF"), ("!2026-03-02/b.png", None)]
     assert len(source.ignored) == 2
     assert not (tmp_path.parent / "evil.png").exists()
     assert [b.name for b in open_source(path, latest=True).batches] == ["2026-03-02"]

@@ -20,9 +20,9 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from ..core import EmptyBatchError, SourceError, parse_day, parse_time, settings
+from ..objects import Entry, is_remote, list_files, list_folders, local_path, open_reader, read_bytes, stat_file
 from .decode import Page, decode_pages
 from .paths import Place, compile_pattern, is_page_name, place_of
-from ..objects import Entry, is_remote, list_files, list_folders, local_path, open_reader, read_bytes, stat_file
 
 # %% ../../nbs/images/11_source.ipynb #da979be3
 MAX_FILE_BYTES = 1 << 30
@@ -179,7 +179,8 @@ def _list_listing(uris: list[str]) -> _Listing:
     if found and all(o.modified is None for _, o, _ in found): raise SourceError(f"expected a list of files, got {len(found)} that do not exist")
     folders = [re.split(r"[/\\]", uri)[:-1] for uri, _, _ in found]
     shared = [] if not folders else [a for i, a in enumerate(folders[0]) if all(o[:i + 1] == folders[0][:i + 1] for o in folders)]
-    return _Listing(shared[-1] if shared and shared[-1] else "files", [("/".join(re.split(r"[/\\]", uri)[len(shared):]), o, s) for uri, o, s in found])
+    name = shared[-1] if shared and shared[-1] else "files"
+    return _Listing(name, [("/".join(re.split(r"[/\\]", uri)[len(shared):]), o, s) for uri, o, s in found])
 
 # %% ../../nbs/images/11_source.ipynb #2babf214
 @dataclass
@@ -283,6 +284,7 @@ def _sorted(whole: str, there: _Listing, groups: dict, ignored: list[str], unmat
         batches[-1].ignored = len(other)
     batches.sort(key=lambda b: (b.time, b.name))
     if not batches:
-        more = f" ({len(ignored)} files of other kinds: {', '.join(k or 'no suffix' for k in Counter(PurePath(o).suffix for o in ignored))})" if ignored else ""
+        kinds = ", ".join(k or "no suffix" for k in Counter(PurePath(o).suffix for o in ignored))
+        more = f" ({len(ignored)} files of other kinds: {kinds})" if ignored else ""
         raise EmptyBatchError(f"expected pages at {whole}, got none{more}; nothing is measured and no point is written")
     return Source(whole, batches[-1:] if latest else batches, ignored, unmatched)
