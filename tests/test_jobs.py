@@ -295,7 +295,7 @@ SCHEDULER = """
 from ocr_quality.jobs import schedule
 from ocr_quality.logs import setup_logging
 setup_logging()
-schedule.POLL_S = .2
+schedule.POLL_S, schedule.PATIENCE_S = .2, 1
 schedule.run_scheduler(ready=lambda: print('ready', flush=True))
 """
 
@@ -349,6 +349,20 @@ def test_several_missed_runs_become_one_and_old_ones_none(home, tmp_path, schedu
     assert fired("late") == ["ok"] and fired("too-late") == fired("never-missed") == []
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
+
+
+def test_a_job_under_way_is_given_time_and_then_stopped(home, tmp_path, scheduler, monkeypatch):
+    path = notebook(tmp_path / "long.ipynb", "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)")
+    monkeypatch.chdir(tmp_path)
+    schedule_job("long", path, cron="* * * * *")
+    backdate("long", created=format_time(utc_now() - timedelta(minutes=3)))
+    process = scheduler()
+    pid = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    [row] = runs().to_dict("records")
+    assert (row["status"], row["error"]) == ("failed", "interrupted") and Path(row["html"]).exists()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_job_that_fails_is_logged_and_the_scheduler_goes_on(home, tmp_path, scheduler):

@@ -12,10 +12,8 @@ import hashlib
 import json
 import re
 import secrets
-import shutil
 import socket
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +27,7 @@ from ..logs import get_logger, redact_text
 from ..objects import is_remote, write_bytes
 from ..records.database import store_url
 from ..records.store import MetricStore
+from .kernel import execute_here
 
 # %% ../../nbs/jobs/61_notebook.ipynb #33ff14ca
 def scheduled_notebooks() -> dict[str, Path]:
@@ -174,55 +173,6 @@ def _without(text: str, found: dict[str, str]) -> str:
         text = text.replace(json.dumps(secret)[1:-1], found[secret]).replace(secret, found[secret])
     return text
 
-# %% ../../nbs/jobs/61_notebook.ipynb #63f43ad7
-def _own_kernel(folder: str, environment: dict[str, str], cwd: str | None):
-    "A kernel manager class for this very interpreter, keeping its connection file in `folder`"
-    import os
-
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpecManager
-    from traitlets import default
-
-    class OwnKernel(AsyncKernelManager):
-        @default("kernel_spec_manager")
-        def _specs(self): return KernelSpecManager(kernel_dirs=[], parent=self)
-
-        @default("transport")
-        def _sockets(self): return "ipc" if os.name == "posix" else "tcp"
-
-        @default("connection_file")
-        def _file(self): return str(Path(folder) / "kernel.json")
-
-        async def _async_pre_start_kernel(self, **kw):
-            env = {**os.environ, **environment, "JUPYTER_RUNTIME_DIR": folder}
-            return await super()._async_pre_start_kernel(**kw | {"env": env} | ({"cwd": cwd} if cwd else {}))
-    return OwnKernel
-
-def _engine(keep: Callable):
-    "A papermill engine that hands the notebook to `keep` whenever papermill would save it"
-    from papermill.engines import NBClientEngine
-
-    class Keeping(NBClientEngine):
-        @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, **kw):
-            nb_man.save = lambda **_: keep(nb_man.nb)
-            return super().execute_managed_notebook(nb_man, kernel_name, **kw)
-    return Keeping
-
-def _execute(path: Path, parameters: dict, keep: Callable, environment: dict[str, str], cwd: str | None, timeout_s: float | None) -> None:
-    "Run the notebook; whatever papermill raises is raised"
-    from papermill import execute_notebook
-    from papermill.engines import papermill_engines
-    name = f"ocr_quality-{secrets.token_hex(4)}"
-    papermill_engines.register(name, _engine(keep))
-    folder = tempfile.mkdtemp(prefix="ocr_quality-kernel-")
-    try:
-        execute_notebook(_read(path), None, parameters, engine_name=name, kernel_name="python3", language="python", progress_bar=False,
-                         kernel_manager_class=_own_kernel(folder, environment, cwd), execution_timeout=timeout_s, autosave_cell_every=30)
-    finally:
-        papermill_engines._engines.pop(name, None)
-        shutil.rmtree(folder, ignore_errors=True)
-
 # %% ../../nbs/jobs/61_notebook.ipynb #f17e387f
 @dataclass(frozen=True)
 class Run:
@@ -276,7 +226,7 @@ def _one_run(
     _bury(store, None, run_id.rsplit("-", 2)[0])
     store.start_run(run_id, job, {k: _without(v, hidden) if isinstance(v, str) else v for k, v in parameters.items()}, started)
     error = stop = None
-    try: _execute(path, parameters, keep, _environment(house), cwd, timeout_s)
+    try: execute_here(_read(path), parameters, keep, _environment(house), cwd, timeout_s)
     except BaseException as e: error, stop = _without(_failure(e), hidden), None if isinstance(e, Exception) else e
     html = _html(kept + ".ipynb", kept + ".html")
     run = Run(run_id, job, "failed" if error else "ok", started, utc_now(), kept + ".ipynb", html, error)
