@@ -17,51 +17,54 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
-import numba as nb
 import numpy as np
 
 from ..core import BATCH, MODEL, PAGE, REASON, TIME, URI, MetricError, MissingValue, reason_column, settings
 from .ink import Ink
-from ..metrics import METRICS, Direction, register_metric
+from .texture import block_noise, darkness, grid_excess, ink_cells, steps
+from ..metrics import Direction, register_metric
 
-_jit = nb.njit(nogil=True, cache=True)
-
+# %% ../../nbs/images/14_quality.ipynb #b30412fb
 def _ink(page) -> Ink:
     "The `Ink` of a page, or the one given"
     return page if isinstance(page, Ink) else Ink(page)
 
-# %% ../../nbs/images/14_quality.ipynb #e629ca8d
+# %% ../../nbs/images/14_quality.ipynb #42d174f9
 def brisque(page) -> float:
     "BRISQUE (Mittal, Moorthy, Bovik 2012), LIVE model; lower is better. `MissingValue` on a flat page"
     from ocr_quality.images.brisque import brisque as score
     page = _ink(page)
-    return score(page.page if isinstance(page.page, np.ndarray) and page.page.dtype == np.float32 else page.gray)
+    return score(page.page.astype(np.float32) if getattr(page.page, "dtype", np.uint8) in (np.float32, np.float64) else page.gray)
 
+# %% ../../nbs/images/14_quality.ipynb #da75ffc4
 def sharpness(page) -> float:
     "Height of the text over the 10-90 % width of its edges; higher is better. `MissingValue` without text"
     page = _ink(page)
     return page.text_height / max(float(np.median(page.edges[:, 0])), 0.5)
 
+# %% ../../nbs/images/14_quality.ipynb #3ef39618
 def contrast(page) -> float:
     "Ink against the paper around it, as a share of the paper's level; higher is better. `MissingValue` without text"
     edge = _ink(page).edges
     return max(float(np.percentile(1 - edge[:, 2] / np.maximum(edge[:, 1], 1), 90)), 0.0)
 
+# %% ../../nbs/images/14_quality.ipynb #61e0da93
 def skew_deg(page) -> float:
-    "Angle of the lines of text, degrees, counter-clockwise positive, within 30; nearer to 0 is better. `MissingValue` without text"
+    "Angle of the lines of text, degrees, counter-clockwise positive, within 29; nearer to 0 is better. `MissingValue` without text"
     return _ink(page).angle
 
+# %% ../../nbs/images/14_quality.ipynb #fb8e9fa8
 def text_height_px(page) -> float:
-    "Most frequent height of the letters, px; a middle is better. `MissingValue` without text"
+    "Most frequent height of the letters' bodies, px; a middle is better. `MissingValue` without text"
     return _ink(page).text_height
 
 def effective_dpi(page) -> float:
     "Resolution at which letters 5 points high, the x of print in 10 or 11 points, have the height of these; a middle is better"
     return _ink(page).text_height * 72 / 5
 
-# %% ../../nbs/images/14_quality.ipynb #f3aaee1d
+# %% ../../nbs/images/14_quality.ipynb #db99345f
 def brightness(page) -> float:
-    "Median grey level of the paper, black borders left out; a light range is better"
+    "Median grey level of the paper; a light range is better"
     return float(np.median(_ink(page).lit))
 
 def unevenness(page) -> float:
@@ -69,65 +72,24 @@ def unevenness(page) -> float:
     dark, bright = np.percentile(_ink(page).lit, (5, 95))
     return float(bright - dark) / max(float(bright), 1.0)
 
-@_jit
-def _grain(gray, thresholds, size, every):
-    "Noise of each `size`-pixel block that is not black (Immerkaer 1996), and whether it is plain: at most 2 % ink"
-    height, width = gray.shape
-    ny, nx = thresholds.shape
-    out, plain, n = np.empty(((height // size) * (width // size) + 1, 2)), 0, 0
-    for j in range(1, height // size - 1):
-        for i in range(1 + j % every, width // size - 1, every):
-            cut = thresholds[j * size * ny // height, i * size * nx // width]
-            total, ink, black = 0, 0, 0
-            for y in range(j * size, (j + 1) * size):
-                a, b, c = gray[y - 1], gray[y], gray[y + 1]
-                for x in range(i * size, (i + 1) * size):
-                    r = (np.int32(a[x - 1]) + a[x + 1] + c[x - 1] + c[x + 1] - 2 * (np.int32(a[x]) + b[x - 1] + b[x + 1] + c[x]) + 4 * np.int32(b[x]))
-                    total += abs(r)
-                    ink += b[x] < cut
-                    black += b[x] < 10
-            if black > 0.5 * size * size: continue
-            out[n, 0] = np.sqrt(np.pi / 2) / 6 * total / (size * size)
-            out[n, 1] = ink <= 0.02 * size * size
-            n += 1
-    return out[:n]
-
+# %% ../../nbs/images/14_quality.ipynb #994e1247
 def noise(page) -> float:
     "Standard deviation of the grain on plain paper, grey levels; lower is better. `MissingValue` on a page under 32 px"
     page = _ink(page)
     if min(page.gray.shape) < 32: raise MissingValue("too small")
-    blocks = _grain(page.gray, page.thresholds, 8, max(page.gray.size // 64_000, 1))
+    blocks = block_noise(page.gray, page.thresholds, 8, max(page.gray.size // 64_000, 1))
     plain = blocks[blocks[:, 1] > 0, 0]
     if len(plain) >= 10: return float(np.median(plain))
     return float(np.percentile(blocks[:, 0], 10)) if len(blocks) else 0.0
 
-# %% ../../nbs/images/14_quality.ipynb #0a4ffd53
-@_jit
-def _darkness(gray, first, start, stop, mark, keep, paper):
-    "Sum over the runs of the marks to `keep`, and 2 px beside them, of how dark a pixel is against the paper, 0 to 1"
-    height, width = gray.shape
-    ny, nx = paper.shape
-    total = 0.0
-    for y in range(height):
-        done, line, j = 0, gray[y], y * ny // height
-        for i in range(first[y], first[y + 1]):
-            if not keep[mark[i]]: continue
-            end = min(stop[i] + 2, width)
-            dark, level = 0, paper[j, start[i] * nx // width]
-            for x in range(max(start[i] - 2, done), end): dark += line[x]
-            total += end - max(start[i] - 2, done) - dark / level
-            done = end
-    return total
-
+# %% ../../nbs/images/14_quality.ipynb #3f211b18
 def ink_coverage(page) -> float:
     "Share of the page that its ink would cover if it were black: grey ink counts in part, black borders do not; a middle is better"
     page = _ink(page)
-    h, w = page.gray.shape
-    x, y, bw, bh, area = page.marks.T
-    border = ((x == 0) | (y == 0) | (x + bw == w) | (y + bh == h)) & ((bw > 0.3 * w) | (bh > 0.3 * h))
-    dark = _darkness(page.gray, *page.runs, page._connected[1], (area > 4) & ~border, np.maximum(page.paper, 1))
+    dark = darkness(page.gray, *page.runs, page.mark, (page.marks[:, 4] > 4) & ~page.framing, np.maximum(page.paper, 1))
     return min(max(dark / page.gray.size, 0.0), 1.0)
 
+# %% ../../nbs/images/14_quality.ipynb #a82074a5
 def _solid(mask, side):
     "Those parts of a mask that hold a square of `side` pixels; outside the page counts as part of it"
     kernel = np.ones((side, side), np.uint8)
@@ -157,64 +119,19 @@ def clipped(page) -> float:
     page = _ink(page)
     return min(_black_border(page) + _glare(page), 1.0)
 
-# %% ../../nbs/images/14_quality.ipynb #da75ffc4
-@_jit
-def _cells(gray, first, start, stop):
-    "Cells of 8 by 8 px within one cell of ink: `(H/8, W/8)` bool; all of them where there is hardly any ink"
-    height, width = gray.shape
-    out = np.zeros(((height + 7) // 8, (width + 7) // 8), np.bool_)
-    ink = np.zeros_like(out)
-    for y in range(height):
-        for i in range(first[y], first[y + 1]):
-            for k in range(start[i] // 8, (stop[i] - 1) // 8 + 1): ink[y // 8, k] = True
-    for j, k in zip(*np.nonzero(ink)): out[max(j - 1, 0) : j + 2, max(k - 1, 0) : k + 2] = True
-    if start.size < height // 4: out[:] = True
-    return out
-
-@_jit
-def _steps(gray, cells, cap):
-    "Mean step of the grey level (held to `cap`) into each column and into each row, within the `cells`; 0 where there are few"
-    height, width = gray.shape
-    across, many, down = np.zeros(width, np.int32), np.zeros(width + 8, np.int32), np.zeros(height)
-    for y in range(1, height):
-        total, n, k, line, above = np.int32(0), 0, 0, gray[y], gray[y - 1]
-        while k < cells.shape[1]:
-            if not cells[y // 8, k]:
-                k += 1
-                continue
-            a = max(8 * k, 1)
-            while k < cells.shape[1] and cells[y // 8, k]: k += 1
-            b = min(8 * k, width)
-            for x in range(a, b): total += min(abs(np.int32(line[x]) - np.int32(above[x])), np.int32(cap))
-            n += b - a
-            if y // 8 % 2: continue  # every other row of cells is enough for the columns
-            for x in range(a, b): across[x] += min(abs(np.int32(line[x]) - np.int32(line[x - 1])), np.int32(cap))
-            many[a] += 1
-            many[b] -= 1
-        if n >= 24: down[y] = total / n
-    many = np.cumsum(many)[:width]
-    return np.where(many >= 16, across / np.maximum(many, 1), 0.0), down
-
-def _grid(steps) -> float:
-    "How far the typical step on the strongest of the eight grids stands above its neighbours, as a share of the mean step plus one"
-    ridge = steps[1:-1] - (steps[:-2] + steps[2:]) / 2
-    valid = (steps[1:-1] > 0) & (steps[:-2] > 0) & (steps[2:] > 0)
-    if valid.sum() < 64: return 0.0
-    typical = [float(np.median(r[v])) if v.any() else 0.0 for r, v in ((ridge[k::8], valid[k::8]) for k in range(8))]
-    return (max(typical) - float(np.median(typical))) / (float(steps[steps > 0].mean()) + 1)
-
+# %% ../../nbs/images/14_quality.ipynb #ceb784c2
 def blockiness(page) -> float:
     "Typical excess of the steps on the 8-pixel grid of JPEG over those beside it, near ink; lower is better. `MissingValue` under 32 px"
     page = _ink(page)
     if min(page.gray.shape) < 32: raise MissingValue("too small")
-    across, down = _steps(page.gray, _cells(page.gray, *page.runs), 16)
-    return (_grid(across) + _grid(down)) / 2
+    across, down = steps(page.gray, ink_cells(page.gray, *page.runs), 16)
+    return (grid_excess(across) + grid_excess(down)) / 2
 
 def blank(page) -> float:
     "1 for a page without text or picture, else 0"
     return float(_ink(page).is_blank)
 
-# %% ../../nbs/images/14_quality.ipynb #1e042f9c
+# %% ../../nbs/images/14_quality.ipynb #69919a2e
 _BUILT_IN = (brisque, sharpness, contrast, brightness, noise, skew_deg, text_height_px, effective_dpi, ink_coverage, unevenness, clipped, blockiness, blank)
 METRIC_FUNCTIONS: dict[str, Callable] = {f.__name__: f for f in _BUILT_IN}
 
@@ -222,6 +139,7 @@ def default_metrics() -> list[str]:
     "Names of all metrics that can be measured on a page: the built-in ones, then the registered ones"
     return list(METRIC_FUNCTIONS)
 
+# %% ../../nbs/images/14_quality.ipynb #dbb16efa
 def metric(
     name: str,  # Letters, digits and underscores; no built-in metric and no column of a page frame
     direction: Direction,  # Which way is better: lower, higher, target or size
@@ -252,6 +170,7 @@ def _value(name: str, ink: Ink) -> float:
     if not math.isfinite(value): raise MissingValue(f"not finite: {value}")
     return value
 
+# %% ../../nbs/images/14_quality.ipynb #04e4e267
 def measure(
     gray: np.ndarray,  # Page, `(H, W)` uint8 or float in 0-255, or its `Ink`
     metrics: Iterable[str] | None = None,  # Names; None: `default_metrics()`
@@ -267,6 +186,7 @@ def measure(
         except Exception as e: row[name], row[reason_column(name)] = None, f"failed: {type(e).__name__}: {e}"
     return row
 
+# %% ../../nbs/images/14_quality.ipynb #c19c314f
 def load_plugins(
     text: str | None = None,  # Comma-separated modules or paths of .py files; None: the setting `plugins`
 ) -> list[str]:  # Names of the metrics they brought
