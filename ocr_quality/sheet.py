@@ -99,7 +99,8 @@ def _rows(s: _Sheet, rng, y: float, bottom: float, step: float = 0.27):
     for r in range(rows):
         at = y + r * step + 0.05
         cells = ("Date", "Code", "Item", "Qty", "Amount") if r == 0 else (
-            _day(rng), f"{_pick(rng, 'ABCDEF')}{rng.integers(100, 999)}", f"{_pick(rng, _WORDS)} {_pick(rng, _WORDS)}", str(rng.integers(1, 40)), _money(rng))
+            _day(rng), f"{_pick(rng, 'ABCDEF')}{rng.integers(100, 999)}", f"{_pick(rng, _WORDS)} {_pick(rng, _WORDS)}",
+            str(rng.integers(1, 40)), _money(rng))
         for i, cell in enumerate(cells): s.write(edges[i + 1] - 0.08 if i > 2 else edges[i] + 0.08, at, cell, right=i > 2)
     for r in range(rows + 1): s.rule(edges[0], y + r * step, edges[-1], y + r * step)
     for x in edges: s.rule(x, y, x, y + rows * step)

@@ -78,7 +78,8 @@ def test_rotate_is_counter_clockwise():
     assert ys[0] - ys[1] == pytest.approx(120 * np.tan(np.radians(5)), abs=1), "its right end rises"
 
 
-@pytest.mark.parametrize("metric,sign", [("brisque", 1), ("noise", 1), ("skew_deg", 1), ("sharpness", -1), ("brisque_p90", 1), ("contrast_p10", -1), ("brightness", -1)])
+@pytest.mark.parametrize("metric,sign", [("brisque", 1), ("noise", 1), ("skew_deg", 1), ("sharpness", -1), ("brisque_p90", 1),
+                                         ("contrast_p10", -1), ("brightness", -1)])
 def test_series_gets_worse_in_the_metrics_own_direction(metric, sign):
     frame, truth = series(60, "step", onset=30, size=6, metric=metric, seed=2)
     assert np.sign(frame.value[30:].mean() - frame.value[:30].mean()) == sign
@@ -102,7 +103,8 @@ def test_series_weekends_are_worse():
     assert (frame.value[weekend].mean() - frame.value[~weekend].mean()) / truth.sd == pytest.approx(3, abs=0.3)
 
 
-def _digests(folder): return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(Path(folder).rglob("*.jpg"))}
+def _digests(folder):
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(Path(folder).rglob("*.jpg"))}
 
 
 def test_claims_same_seed_same_files(tmp_path):

@@ -22,7 +22,7 @@ def base_metric(name: str) -> str:
 def metric_words(name: str) -> str:
     "Name of a metric or a series for people, such as `BRISQUE, 90th percentile`"
     base = base_metric(name)
-    words = {"brisque": "BRISQUE", "skew_deg": "Skew", "text_height_px": "Text height", "effective_dpi": "Effective dpi"}.get(base, base.replace("_", " ").capitalize())
+    words = {"brisque": "BRISQUE", "skew_deg": "Skew", "text_height_px": "Text height"}.get(base, base.replace("_", " ").capitalize())
     tail = {"_mean": ", mean", "_p10": ", 10th percentile", "_p90": ", 90th percentile", "_beyond": ", share beyond the limit"}
     return words + tail.get(name.removeprefix(base), "")
 
@@ -75,6 +75,10 @@ def _spread(history: np.ndarray, pages: np.ndarray, n: int, tail: bool) -> float
     chance = (1.7 if tail else 1.25) * _sd(pages) / np.sqrt(max(n, 1))
     return max(_sd(history) if len(history) >= 5 else 0.0, chance)
 
+def _in_sd(shift: float, sd: float) -> float:
+    "`shift` in standard deviations; infinite where what never varied has changed"
+    return float(shift / sd) if sd > 0 else float(np.copysign(np.inf, shift)) if shift else 0.0
+
 def _moved(metric: str, q: float, now: pd.Series, before: pd.Series, batches: pd.Series) -> dict:
     "One row of `moved`: the quantile `q` of one metric"
     info = metric_info(metric)
@@ -83,9 +87,9 @@ def _moved(metric: str, q: float, now: pd.Series, before: pd.Series, batches: pd
     spread = _spread(before.groupby(batches).quantile(q).to_numpy(), before.to_numpy(), len(now), q != 0.5)
     sign = 1.0 if info.worse == "high" else -1.0
     if info.worse == "both": sign = np.sign(a - b) * (-1 if badness(b, metric) > 0 and badness(a, metric) < badness(b, metric) else 1)
-    scale = lambda sd: float(sign * (a - b) / sd) if sd > 0 else float(np.sign(sign * (a - b))) * (np.inf if a != b else 0)
-    return {METRIC: metric, "statistic": "median" if q == 0.5 else f"p{round(100 * q)}", "now": a, "before": b, "moved": scale(spread),
-            "moved_pages": scale(_sd(before.to_numpy())), "pages_now": len(now), "pages_before": len(before), "batches": batches.nunique()}
+    return {METRIC: metric, "statistic": "median" if q == 0.5 else f"p{round(100 * q)}", "now": a, "before": b,
+            "moved": _in_sd(sign * (a - b), spread), "moved_pages": _in_sd(sign * (a - b), _sd(before.to_numpy())),
+            "pages_now": len(now), "pages_before": len(before), "batches": batches.nunique()}
 
 def _moved_share(name: str, now: pd.Series, before: pd.Series, batches: pd.Series) -> dict:
     "One row of `moved`: a share of all pages, such as the unreadable ones"
@@ -109,8 +113,8 @@ def moved(
         tail = 0.1 if metric_info(metric).worse == "low" else 0.9
         rows.append(max((_moved(metric, q, x, y, b.loc[y.index, BATCH]) for q in (0.5, tail)), key=lambda r: r["moved"]))
     if len(now) and len(before):
-        if REASON in now and REASON in before: rows.append(_moved_share("unreadable_share", now[REASON].notna(), before[REASON].notna(), before[BATCH]))
-        if "blank" in now and "blank" in before: rows.append(_moved_share("blank_share", now["blank"] == 1, before["blank"] == 1, before[BATCH]))
+        shares = {"unreadable_share": (REASON, lambda c: c.notna()), "blank_share": ("blank", lambda c: c == 1)}
+        rows += [_moved_share(name, of(now[c]), of(before[c]), before[BATCH]) for name, (c, of) in shares.items() if c in now and c in before]
     names = [METRIC, "statistic", "now", "before", "moved", "moved_pages", "pages_now", "pages_before", "batches"]
     return pd.DataFrame(rows, columns=names).sort_values("moved", ascending=False, kind="stable", ignore_index=True)
 
@@ -130,9 +134,11 @@ def moved_by_tag(
         if a[column].nunique() < 2 and not a[column].isin(past).any(): continue
         for value, group in a.groupby(column):
             own = b[past == value]
-            row = _moved(base, 0.5, group[base], (own if len(own) else b)[base], (own if len(own) else b)[BATCH])
-            shift = badness(group[base], base).mean() - badness((own if len(own) else b)[base], base).mean()
-            rows.append(dict(zip(names, (tag, value, row["now"], row["before"], row["moved_pages"], len(group) * max(shift, 0.0), len(group), len(own)))))
+            earlier = own if len(own) else b
+            row = _moved(base, 0.5, group[base], earlier[base], earlier[BATCH])
+            shift = badness(group[base], base).mean() - badness(earlier[base], base).mean()
+            carries = len(group) * max(shift, 0.0)
+            rows.append((tag, value, row["now"], row["before"], row["moved_pages"], carries, len(group), len(own)))
     frame = pd.DataFrame(rows, columns=names)
     total = frame.groupby("tag")["share"].transform("sum")
     frame["share"] = (frame["share"] / total.where(total > 0)).fillna(0.0)

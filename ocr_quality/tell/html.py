@@ -57,8 +57,8 @@ def outside_addresses(
     return finder.found
 
 # %% ../../nbs/tell/48_html.ipynb #7e6095bb
-_DROP = {"script", "iframe", "object", "embed", "applet", "link", "meta", "base", "form", "input", "button", "frame", "frameset", "noscript", "template", "title"}
-_EMPTY = {"embed", "link", "meta", "base", "input", "frame", "area", "br", "col", "hr", "img", "param", "source", "track", "wbr"}
+_DROP = set("script iframe object embed applet link meta base form input button frame frameset noscript template title".split())
+_EMPTY = set("embed link meta base input frame area br col hr img param source track wbr".split())
 
 class _Cleaner(HTMLParser):
     "Writes HTML again, without what runs or reaches out"
@@ -70,8 +70,8 @@ class _Cleaner(HTMLParser):
         if self.dropped: self.dropped += [tag] if tag == self.dropped[-1] and tag not in _EMPTY and not closed else []
         elif tag in _DROP or not re.fullmatch(r"[a-z][\w:-]*", tag): self.dropped += [tag] if tag in _DROP - _EMPTY and not closed else []
         else:
-            kept = [(k, v) for k, v in attrs if not k.startswith(("on", "xmlns")) and re.fullmatch(r"[\w:.-]+", k) and not (k in _ADDRESS and not _inside(v))
-                    and not (k == "style" and _IN_CSS.search(v or ""))]
+            def safe(k, v): return _inside(v) if k in _ADDRESS else not _IN_CSS.search(v or "") if k == "style" else not k.startswith(("on", "xmlns"))
+            kept = [(k, v) for k, v in attrs if re.fullmatch(r"[\w:.-]+", k) and safe(k, v)]
             self.out.append("".join([f"<{tag}", *(f" {k}" if v is None else f' {k}="{escape(v)}"' for k, v in kept), closed, ">"]))
             if tag == "a" and not closed: self.links.append(next((v for k, v in attrs if k == "href" and v and not _inside(v)), ""))
             if tag not in _EMPTY and not closed: self.open.append(tag)

@@ -27,7 +27,7 @@ def number(
 ) -> str:  # What a person reads
     "Write a number for people"
     if value is None or not np.isfinite(value): return "–"
-    if metric and metric in METRICS and metric_info(metric).unit == "share of pages" or metric and metric.endswith("_beyond"): return f"{value:.1%}"
+    if metric and metric_info(metric).unit == "share of pages": return f"{value:.1%}"
     return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:#.3g}"
 
 def _short(text, n: int = 300) -> str:
@@ -53,8 +53,9 @@ def _limit(row: pd.Series, metric: str) -> float | None:
 
 def _statistic(name: str) -> str: return f"{name[1:]}th percentile" if name[0] == "p" else name
 
-_HEADLINES = {"fail": "This batch is worse than it should be", "pass": "This batch is as the ones before it", "learning": "Too few batches so far to judge this one",
-              "missing": "This batch has no index to judge", "": "Scores of one batch"}
+_HEADLINES = {
+    "fail": "This batch is worse than it should be", "pass": "This batch is as the ones before it",
+    "learning": "Too few batches so far to judge this one", "missing": "This batch has no index to judge", "": "Scores of one batch"}
 
 def _verdict(rows: dict[str, pd.Series]) -> tuple[str, str | None]:
     "Verdict of the batch, and the series it rests on"
@@ -67,10 +68,12 @@ def _verdict(rows: dict[str, pd.Series]) -> tuple[str, str | None]:
 def _findings(rows: dict, moved: pd.DataFrame, carried: pd.DataFrame) -> list[str]:
     "The two or three sentences that a hurried reader needs"
     failing = [n for n, r in rows.items() if r[VERDICT] == "fail"]
-    lines = [f"{metric_words(n)} is {number(rows[n][VALUE], n)}, the limit {number(_limit(rows[n], n), n)}; {direction_words(n)}." for n in failing[:3]]
+    lines = [f"{metric_words(n)} is {number(rows[n][VALUE], n)}, the limit {number(_limit(rows[n], n), n)}; {direction_words(n)}."
+             for n in failing[:3]]
     if len(moved) and moved["moved"].iloc[0] > 3:
         m = moved.iloc[0]
-        lines.append(f"What moved most is {metric_words(m[METRIC])}: {_statistic(m['statistic'])} {number(m['before'], m[METRIC])} before, {number(m['now'], m[METRIC])} now.")
+        then, today = number(m["before"], m[METRIC]), number(m["now"], m[METRIC])
+        lines.append(f"What moved most is {metric_words(m[METRIC])}: {_statistic(m['statistic'])} {then} before, {today} now.")
     if failing and len(carried) and carried["share"].iloc[0] >= 0.5:
         c = carried.iloc[0]
         lines.append(f"{c['tag'].capitalize()} {_short(c[VALUE], 60)} carries {c['share']:.0%} of the worsening, with {c['pages_now']} pages.")
@@ -81,19 +84,21 @@ TOP = 8  # Rows of a table
 WORST = 12  # Worst pages listed
 
 def _judged_rows(rows: dict) -> list[dict]:
-    return [{"words": metric_words(n), "direction": direction_words(n), "value": number(r[VALUE], n), "limit": number(_limit(r, n), n), "verdict": r[VERDICT],
-             "reason": _short(r.get(REASON) or "")} for n, r in list(rows.items())[: 3 * TOP]]
+    return [{"words": metric_words(n), "direction": direction_words(n), "value": number(r[VALUE], n), "limit": number(_limit(r, n), n),
+             "verdict": r[VERDICT], "reason": _short(r.get(REASON) or "")} for n, r in list(rows.items())[: 3 * TOP]]
 
 def _moved_rows(moved: pd.DataFrame) -> list[dict]:
     top = moved.head(TOP)
     scale = 120 / max(3.0, np.abs(top["moved"].replace([np.inf, -np.inf], 99)).max()) if len(top) else 1
-    return [{"words": metric_words(r[METRIC]), "statistic": _statistic(r["statistic"]), "direction": direction_words(r[METRIC]), "before": number(r["before"], r[METRIC]),
-             "now": number(r["now"], r[METRIC]), "bad": r["moved"] > 3, "width": round(scale * min(abs(r["moved"]), 99)),
-             "moved": f"{abs(r['moved']):.1f} {'worse' if r['moved'] > 0 else 'better'}" if np.isfinite(r["moved"]) else "new"} for _, r in top.iterrows()]
+    def words(sd): return f"{abs(sd):.1f} {'worse' if sd > 0 else 'better'}" if np.isfinite(sd) else "never varied before"
+    return [{"words": metric_words(r[METRIC]), "statistic": _statistic(r["statistic"]), "direction": direction_words(r[METRIC]),
+             "before": number(r["before"], r[METRIC]), "now": number(r["now"], r[METRIC]), "bad": r["moved"] > 3,
+             "width": round(scale * min(abs(r["moved"]), 99)), "moved": words(r["moved"])} for _, r in top.iterrows()]
 
 def _carried_rows(carried: pd.DataFrame, metric: str) -> list[dict]:
-    return [{"tag": r["tag"], "value": _short(r[VALUE], 80), "pages": number(r["pages_now"]), "before": number(r["before"], metric), "now": number(r["now"], metric),
-             "bad": r["share"] >= 0.5, "width": round(120 * r["share"]), "share": f"{r['share']:.0%}"} for _, r in carried.head(TOP).iterrows()]
+    return [{"tag": r["tag"], "value": _short(r[VALUE], 80), "pages": number(r["pages_now"]), "before": number(r["before"], metric),
+             "now": number(r["now"], metric), "bad": r["share"] >= 0.5, "width": round(120 * r["share"]), "share": f"{r['share']:.0%}"}
+            for _, r in carried.head(TOP).iterrows()]
 
 def _place(row: pd.Series) -> str:
     return _short(row[URI]) + (f" page {row[PAGE]}" if row.get(PAGE, 1) != 1 else "")
@@ -106,7 +111,8 @@ def _unreadable_rows(pages: pd.DataFrame) -> list[dict]:
     bad = pages[pages[REASON].notna()] if REASON in pages else pages.iloc[:0]
     groups = sorted(bad.groupby(bad[REASON].astype(str).str.split(":").str[:2].str.join(":")), key=lambda g: -len(g[1]))
     rows = [{"reason": _short(reason, 160), "pages": number(len(g)), "uri": _place(g.iloc[0])} for reason, g in groups[:TOP]]
-    if len(groups) > TOP: rows.append({"reason": f"{len(groups) - TOP} further reasons", "pages": number(sum(len(g) for _, g in groups[TOP:])), "uri": ""})
+    rest = sum(len(g) for _, g in groups[TOP:])
+    if rest: rows.append({"reason": f"{len(groups) - TOP} further reasons", "pages": number(rest), "uri": ""})
     blank = pages[pages["blank"] == 1] if "blank" in pages else pages.iloc[:0]
     return rows + ([{"reason": "blank", "pages": number(len(blank)), "uri": _place(blank.iloc[0])}] if len(blank) else [])
 
@@ -116,20 +122,22 @@ def _summary_rows(pages: pd.DataFrame, summary: pd.DataFrame | None) -> tuple[li
         from ocr_quality.images.batch import summarise
         summary = summarise(pages)
     columns = [c for c in ("median", "mean", "p10", "p90", "beyond", "n", "missing") if c in summary and summary[c].notna().any()]
-    cells = lambda r: [f"{r[c]:.1%}" if c == "beyond" and pd.notna(r[c]) else number(r[c]) for c in columns]
-    return [{"n": "pages"}.get(c, c) for c in columns], [{"words": metric_words(m), "unit": metric_info(m).unit, "direction": direction_words(m), "cells": cells(r)}
-                                                         for m, r in summary.head(40).iterrows() if m != "blank"]
+    def cells(r): return [f"{r[c]:.1%}" if c == "beyond" and pd.notna(r[c]) else number(r[c]) for c in columns]
+    rows = [{"words": metric_words(m), "unit": metric_info(m).unit, "direction": direction_words(m), "cells": cells(r)}
+            for m, r in summary.head(40).iterrows() if m != "blank"]
+    return [{"n": "pages"}.get(c, c) for c in columns], rows
 
 # %% ../../nbs/tell/51_report.ipynb #b462660b
 def _tiles(pages: pd.DataFrame, rows: dict, index: str | None) -> list[dict]:
     "The few large numbers at the top"
     bad = int(pages[REASON].notna().sum()) if REASON in pages else 0
     blank = int((pages["blank"] == 1).sum()) if "blank" in pages else 0
-    tiles = [{"value": number(len(pages)), "label": "pages", "bad": False}, {"value": number(bad), "label": "unreadable", "bad": bad > 0}, {"value": number(blank), "label": "blank", "bad": False}]
-    if index is None: return tiles
-    row = rows[index]
-    return tiles + [{"value": number(row[VALUE], index), "label": metric_words(index), "bad": row[VERDICT] == "fail"},
-                    {"value": number(_limit(row, index), index), "label": f"limit, from {int(row.get(HISTORY, 0) or 0)} earlier batches", "bad": False}]
+    tiles = [("pages", number(len(pages)), False), ("unreadable", number(bad), bad > 0), ("blank", number(blank), False)]
+    if index is not None:
+        row = rows[index]
+        tiles += [(metric_words(index), number(row[VALUE], index), row[VERDICT] == "fail"),
+                  (f"limit, from {int(row.get(HISTORY, 0) or 0)} earlier batches", number(_limit(row, index), index), False)]
+    return [dict(zip(("label", "value", "bad"), t, strict=True)) for t in tiles]
 
 def _worst(pages: pd.DataFrame, first: str | None, show_pages: bool) -> dict:
     "The worst pages as a table, and with `show_pages` as small pictures read again from their source"
@@ -137,9 +145,9 @@ def _worst(pages: pd.DataFrame, first: str | None, show_pages: bool) -> dict:
     rows, base = worst_pages(pages, first, WORST), base_metric(first)
     tags, seen = tags_of(rows.columns)[:6], []
     if show_pages: seen = [(r, thumbnail(r[URI], int(r[PAGE]))) for _, r in rows.iterrows()]
-    return {"worst": [{"value": _value(r, base), "uri": _place(r), "tags": [_short(r[tag_column(t)], 60) for t in tags]} for _, r in rows.iterrows()],
-            "worst_words": metric_words(base), "tags": tags,
-            "pictures": [{"src": None if gray is None else jpeg_uri(gray), "value": _value(r, base), "uri": _short(_place(r), 60)} for r, gray in seen]}
+    pictures = [{"src": None if gray is None else jpeg_uri(gray), "value": _value(r, base), "uri": _short(_place(r), 60)} for r, gray in seen]
+    table = [{"value": _value(r, base), "uri": _place(r), "tags": [_short(r[tag_column(t)], 60) for t in tags]} for _, r in rows.iterrows()]
+    return {"worst": table, "worst_words": metric_words(base), "tags": tags, "pictures": pictures}
 
 def _charts(judged: Mapping, rows: dict, pages: pd.DataFrame, before: pd.DataFrame, metrics: list[str]) -> dict:
     "Series, failing ones first, and distributions, as pictures that are part of the page"
@@ -182,8 +190,9 @@ def batch_report(
     values = {
         "title": _short(f"{model or 'Scores'} {batch}", 120), "subject": _short(f"{model}, batch {batch}" if model else f"Batch {batch}", 200),
         "verdict": verdict, "headline": _HEADLINES[verdict], "findings": _findings(rows, moved, carried), "tiles": _tiles(pages, rows, index),
-        "judged": _judged_rows(rows), "moved": _moved_rows(moved), "carried": _carried_rows(carried, base), "carried_words": metric_words(base) if base else "",
-        "unreadable": _unreadable_rows(pages), "summary": table, "summary_columns": columns, "alert_text": _short(alert_text, 20000) if alert_text else None,
+        "judged": _judged_rows(rows), "moved": _moved_rows(moved), "carried": _carried_rows(carried, base),
+        "carried_words": metric_words(base) if base else "", "unreadable": _unreadable_rows(pages), "summary": table,
+        "summary_columns": columns, "alert_text": _short(alert_text, 20000) if alert_text else None,
         "made_with": _made_with(), "settings": [(_short(k, 60), _short(v)) for k, v in (settings or {}).items()],
         **_worst(pages, first, show_pages), **_charts(judged, rows, pages, before, [m for m in named if m in pages and pages[m].notna().any()][:4])}
     return write_bytes(str(path), render("report.html.j2", **values).encode())
@@ -198,7 +207,7 @@ def _pre(text: str) -> str:
 
 def _show_output(output: Mapping) -> str:
     "One output of a cell as HTML that is part of the page"
-    text = lambda v: "".join(v) if isinstance(v, list) else str(v)
+    def text(v): return "".join(v) if isinstance(v, list) else str(v)
     if output["output_type"] == "stream": return _pre(text(output["text"]))
     if output["output_type"] == "error":
         return f"<div class='failed card'>{_pre(chr(10).join(output.get('traceback') or []) or output['ename'] + ': ' + output['evalue'])}</div>"
@@ -228,9 +237,10 @@ def notebook_html(
         raise JobError(f"expected a Jupyter notebook, got {notebook} ({type(e).__name__}: {_short(e, 200)}); convert .ipynb files only") from e
     exporter = HTMLExporter(template_name="notebook", extra_template_basedirs=[str(data_folder())], embed_images=True,
                             filters={"clean_html": clean_html, "show_output": _show_output})
-    heading = next((m[1] for c in nb.cells if c.cell_type == "markdown" and (m := re.search(r"^#\s+(.+)", c.source, re.M))), Path(str(notebook)).stem)
-    style = (data_folder() / "style.css").read_text() + _pygments_style()
-    body, _ = exporter.from_notebook_node(nb, resources={"notebook_title": _short(heading, 120), "own_style": style, "metadata": {"path": str(Path(str(notebook)).parent)}})
+    headings = [m[1] for c in nb.cells if c.cell_type == "markdown" and (m := re.search(r"^#\s+(.+)", c.source, re.M))]
+    resources = {"notebook_title": _short((headings or [Path(str(notebook)).stem])[0], 120), "metadata": {"path": str(Path(str(notebook)).parent)},
+                 "own_style": (data_folder() / "style.css").read_text() + _pygments_style()}
+    body, _ = exporter.from_notebook_node(nb, resources=resources)
     return write_bytes(str(path), body.encode())
 
 def _pygments_style() -> str:
