@@ -16,15 +16,15 @@ def text_output(output: dict) -> str:
 
 
 def parts(cell: dict):
-    "Markdown of one cell; what a cell without its input prints is markdown itself"
+    "Markdown of one cell; a table that a cell without its input prints is markdown itself"
     source = "".join(cell["source"]).strip()
-    if not source or source.startswith(("#| hide", "#|hide", "#| default_exp")): return
+    if not source or source.splitlines()[0] == "#| hide": return
     if cell["cell_type"] == "markdown":
         yield source
         return
     shown = "\n".join(t for o in cell["outputs"] if (t := text_output(o)))
     if source.startswith("#| hide_input"):
-        yield shown
+        yield shown if shown.startswith("|") else f"```text\n{shown}\n```"
         return
     lines = source.splitlines()
     shell = lines[0].startswith(("%%bash", "%%sh", "!"))
