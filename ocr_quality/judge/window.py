@@ -58,7 +58,7 @@ def _bounds(limit: float | tuple | None, metric: Metric | None = None) -> tuple[
 class WindowRule:
     "Limits from the batches in a window before the judged one; `SettingsError` for settings that make no sense"
     window: str | int | timedelta = "30d"  # A length of time, or a number of batches
-    rule: Literal["mean", "median", "quantile", "limit"] = "mean"  # mean ± k sd, median ± k MAD (1.4826 times the plain one), quantile band, limit alone
+    rule: Literal["mean", "median", "quantile", "limit"] = "mean"  # mean ± k sd, median ± k MAD (times 1.4826), quantile band, limit alone
     k: float = 3.0  # Half width of the band in spreads; `quantile` has no use for it
     quantile: float = 0.99  # Upper edge of the quantile band, above 0.5 up to 1; the lower edge is 1 - quantile
     min_points: int = 7  # Batches needed in the window; with fewer the verdict is `learning`
