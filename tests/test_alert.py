@@ -430,3 +430,70 @@ def test_an_alert_on_the_share_of_unreadable_pages_lists_them(store):
     row = {"value": 0.9, "lower": np.nan, "upper": 0.2, "centre": np.nan, "history": 0, "reason": "limit 0.2 (absolute); got 0.9"}
     text = send_alert(store, recipients=[], **batch(metric="unreadable_share", row=row, worst=None))
     assert "Unreadable share 0.9 above 0.2" in text and "0002.jpg" in text
+
+
+@pytest.mark.parametrize("more", [
+    {}, dict(condition="lessThanEqual", lower_limit=60.0, upper_limit=60.0, description="more than we like"), dict(description="<b>&")])
+def test_an_alert_that_a_script_triggers_is_delivered_each_time(store, relay, more):
+    server = relay()
+    store.set_recipients("claims-ocr", [mailto(server.port)])
+    for _ in range(2): store.trigger_alert("claims-ocr", "accuracy of ours", 75.3, **more)
+    assert deliver_due(store)["state"].tolist() == ["sent", "sent"]
+    mail = server.handler.mails[0][1]
+    assert mail["Subject"] == "claims-ocr: alert on accuracy of ours, 75.3" and more.get("description", "75.3") in text_of(mail)
+    assert ("lessThanEqual 60" in text_of(mail)) == ("condition" in more) and "<b>&" not in html_of(mail)
+
+
+# a company's own certificates
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    "A private authority's certificate, and a server's certificate and key signed by it"
+    from datetime import datetime
+    from ipaddress import ip_address
+
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    folder, keys = tmp_path_factory.mktemp("certificates"), [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, n)]) for n in ("our authority", "127.0.0.1")]
+    for i, name in enumerate(names):
+        made = (x509.CertificateBuilder().subject_name(name).issuer_name(names[0]).public_key(keys[i].public_key()).serial_number(i + 1)
+                .not_valid_before(datetime(2020, 1, 1)).not_valid_after(datetime(2090, 1, 1))
+                .add_extension(x509.BasicConstraints(ca=not i, path_length=None), True)
+                .add_extension(x509.SubjectKeyIdentifier.from_public_key(keys[i].public_key()), False)
+                .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key()), False)
+                .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False).sign(keys[0], hashes.SHA256()))
+        (folder / f"{i}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key = keys[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key)
+    return folder
+
+
+@pytest.fixture
+def tls(certificates):
+    import ssl
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "1.pem", certificates / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize("mode", ["ssl", "starttls"])
+def test_mail_over_tls_needs_a_certificate_we_trust(store, relay, tls, certificates, monkeypatch, mode):
+    server = relay(**({"ssl_context": tls} if mode == "ssl" else {"tls_context": tls, "require_starttls": True}))
+    url = mailto(server.port, mode=mode).replace("mailto:", "mailtos:")
+    send_alert(store, recipients=[url], **batch())
+    assert "certificate verify failed" in open_deliveries(store)["error"].iloc[0].lower()
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "0.pem"))
+    assert deliver_due(store, soon())["state"].tolist() == ["sent"]
+    assert len(server.handler.mails) == 1
+
+
+def test_a_webhook_over_tls_needs_a_certificate_we_trust(store, hook, tls, certificates, monkeypatch):
+    hook.socket = tls.wrap_socket(hook.socket, server_side=True)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    send_alert(store, recipients=[f"jsons://127.0.0.1:{hook.server_port}/x"], **batch())
+    assert "certificate" in open_deliveries(store)["error"].iloc[0].lower()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / "0.pem"))
+    assert deliver_due(store, soon())["state"].tolist() == ["sent"]
+    assert len(hook.posts) == 1

@@ -14,7 +14,15 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from ocr_quality.core import JobError, format_time, parse_time, utc_now
-from ocr_quality.jobs.notebook import check_parameters, find_notebook, job_runs, notebook_parameters, parse_parameters, run_notebook, scheduled_notebooks
+from ocr_quality.jobs.notebook import (
+    check_parameters,
+    find_notebook,
+    job_runs,
+    notebook_parameters,
+    parse_parameters,
+    run_notebook,
+    scheduled_notebooks,
+)
 from ocr_quality.jobs.schedule import crontab, next_run, read_schedule, run_job, schedule_file, schedule_job, scheduled_jobs, unschedule_job
 from ocr_quality.records.store import MetricStore
 
@@ -29,7 +37,8 @@ def notebook(path, *cells, parameters="model: str = 'm'\nflag = 1"):
 
 def start(code, *args, **env):
     "A process of its own that runs `code`"
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, "-c", code, *map(str, args)]
+    return subprocess.Popen(command, env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def wait_for(condition, seconds=60):
@@ -122,7 +131,8 @@ def test_no_address_leads_outside(home, tmp_path):
 # parameters
 
 @pytest.mark.parametrize("text, value", [
-    ("3", 3), ("-3", -3), ("0", 0), ("6.5", 6.5), ("1e-3", 1e-3), (".5", 0.5), ("true", True), ("False", False), ("null", None), ("None", None), ("", None),
+    ("3", 3), ("-3", -3), ("0", 0), ("6.5", 6.5), ("1e-3", 1e-3), (".5", 0.5), ("true", True), ("False", False), ("null", None), ("None", None),
+    ("", None),
     ("007", "007"), ("1_000", "1_000"), ("12:30", "12:30"), ("2026-03-01", "2026-03-01"), ("{date}/{scanner}", "{date}/{scanner}"), ("yes", "yes"),
     ("nan", "nan"), ("'3'", "3"), ('"true"', "true"), ("a=b", "a=b"), ("[1, 2]", "[1, 2]"), ("s3://b/k?x=1", "s3://b/k?x=1")])
 def test_values_are_typed_like_yaml_scalars(text, value):
@@ -260,8 +270,10 @@ def test_a_job_runs_by_the_clock_of_its_zone(zone, now, due): assert format_time
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"cron": "every day"}, "minute, hour, day, month and weekday"), ({"cron": "0 25 * * *"}, "minute, hour"), ({"cron": "0 0 30 2 *"}, "a day that comes"),
-    ({"timezone": "Mars/Base"}, "time zone such as"), ({"name": "a/b"}, "job name of letters"), ({"name": ""}, "job name"), ({"grace": "soon"}, "length of time"),
+    ({"cron": "every day"}, "minute, hour, day, month and weekday"), ({"cron": "0 25 * * *"}, "minute, hour"),
+    ({"cron": "0 0 30 2 *"}, "a day that comes"),
+    ({"timezone": "Mars/Base"}, "time zone such as"), ({"name": "a/b"}, "job name of letters"), ({"name": ""}, "job name"),
+    ({"grace": "soon"}, "length of time"),
     ({"parameters": {"modle": "m"}}, "expected parameters among"), ({"notebook": "nothing"}, "image_quality")])
 def test_a_job_that_would_fail_at_night_is_refused_by_day(home, change, words):
     with pytest.raises(ValueError if "grace" in change else JobError, match=words):

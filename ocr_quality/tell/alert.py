@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import CENTRE, HISTORY, LOWER, PAGE, REASON, UPPER, URI, VALUE, AlertError, format_time, redact, utc_now
-from ..logs import get_logger
+from ..logs import get_logger, redact_text
 from ..metrics import METRICS, metric_info
 from ..records.store import MetricStore
 from .change import base_metric, metric_words
@@ -82,6 +82,7 @@ def alert_title(
     facts: dict,  # From `alert_facts`
 ) -> str:  # One line
     "Subject of an alert: model, batch, index and limit"
+    if "pages" not in facts: return " ".join(f"{facts['model']}: alert on {facts['metric']}, {_n(facts[VALUE])}".split())
     return " ".join(f"{facts['model']}: {_off(facts)} in batch {facts['batch']}".split())
 
 def _change(row: dict) -> str:
@@ -94,10 +95,18 @@ def _page(page: dict, index: str) -> str:
     said = f"{metric_words(index)} {_n(page[index])}" if index in page else page.get(REASON, "")
     return page[URI] + (f" page {page[PAGE]}" if page.get(PAGE, 1) != 1 else "") + (f"  {said}" if said else "")
 
+def _plain_lines(facts: dict) -> list[tuple[str, str]]:
+    "What an alert says that a script raised with `trigger_alert`, in its own words"
+    limits = sorted({_n(facts[k]) for k in ("lower_limit", "upper_limit") if facts.get(k) is not None}, key=float)
+    lines = [("Model", facts["model"]), ("Metric", f"{facts['metric']} {_n(facts[VALUE])}"),
+             ("Range", f"{facts['condition'] or 'no condition'} {' and '.join(limits)}" if limits else ""), ("Says", facts.get("description") or "")]
+    return [(label, text) for label, text in lines if text] + [("", note) for note in facts.get("notes", [])]
+
 def alert_lines(
     facts: dict,  # From `alert_facts`
 ) -> list[tuple[str, str]]:  # Label and text; an empty label goes on with the one above
     "What an alert says, line by line"
+    if "pages" not in facts: return _plain_lines(facts)
     why = ", ".join(f"{k} {v}" for k, v in facts["reasons"].items())
     lines = [("Batch", f"{facts['batch']} of {facts['model']}, {facts['time']}"), ("Index", _off(facts)), ("Rule", facts["rule"]),
              ("Pages", f"{facts['pages']}, of which {facts['unreadable']} unreadable{f' ({why})' if why else ''} and {facts['blank']} blank")]
@@ -179,10 +188,14 @@ def _pictures(facts: dict) -> tuple[dict[str, bytes], list[str]]:
 
 def _send(store: MetricStore, due: dict) -> Sent:
     "Send one delivery's message, with whatever goes wrong as its outcome"
-    facts = store.alert(due["alert_id"])["detail"]
-    pictures, notes = _pictures(facts)
-    facts = facts | {"notes": [*notes, f"Alert {due['alert_id']}"]}
-    return send_message(due["recipient"], alert_title(facts), alert_text(facts), alert_html(facts), pictures)
+    try:
+        alert = store.alert(due["alert_id"])
+        facts = alert["detail"] if "pages" in alert["detail"] else alert
+        pictures, notes = _pictures(facts)
+        facts = facts | {"notes": [*notes, f"Alert {due['alert_id']}"]}
+        message = alert_title(facts), alert_text(facts), alert_html(facts)
+    except Exception as e: return Sent("failed", redact_text(f"the message could not be written: {type(e).__name__}: {e}"))
+    return send_message(due["recipient"], *message, pictures)
 
 def deliver_due(
     store: MetricStore,
@@ -250,5 +263,5 @@ def retry_deliveries(
     frame = open_deliveries(store)
     if alert_id is not None: frame = frame[frame["alert_id"] == alert_id]
     for row in frame[frame["state"] != "sending"].to_dict("records"):
-        store.mark_delivery(row["id"], False, row["error"], utc_now())
+        store.mark_delivery(row["id"], False, row["error"] if isinstance(row["error"], str) else None, utc_now())
     return deliver_due(store, alert_id=alert_id)
