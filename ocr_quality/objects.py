@@ -105,6 +105,7 @@ _CAUSES = (
     (r"SignatureDoesNotMatch|InvalidAccessKeyId|ExpiredToken|Unauth|InvalidToken|credential", "credentials refused",
      "check the key, AWS_PROFILE and the clock"),
     (r"PermissionDenied|Permission denied|AccessDenied|Forbidden|403", "permission denied", "check the key and its rights"),
+    (r"InvalidPath|illegal character|empty path segment", "a key with an empty, dotted or unprintable part", "rename that object"),
     (r"PermanentRedirect|AuthorizationHeaderMalformed|301", "wrong region", "set AWS_DEFAULT_REGION to the bucket's region"),
     (r"Is a directory|Not a directory", "not a file", "name a file"),
     (r"timed? ?out|Connect|error sending request|dns|retries", "no answer", "check the endpoint and the network, then run again"))

@@ -86,6 +86,11 @@ def test_keys_of_every_kind(bucket, key):
     assert not exists(found.uri)
 
 
+def test_a_key_that_is_no_path_is_named(bucket):
+    bucket.put_object(Bucket="scans", Key="day//a.png", Body=picture())
+    with pytest.raises(SourceError, match="a key with an empty, dotted or unprintable part; rename"): open_source("s3://scans")
+
+
 def test_more_objects_than_one_listing_page(bucket):
     for i in range(1003): bucket.put_object(Bucket="scans", Key=f"many/{i:04d}.txt", Body=b"")
     assert [o.uri for o in list_files("s3://scans/many")] == [f"s3://scans/many/{i:04d}.txt" for i in range(1003)]

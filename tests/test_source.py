@@ -345,10 +345,11 @@ def test_latest_of_undated_batches_goes_by_time(tmp_path):
 def test_the_newest_folder_without_a_page_is_an_error_not_yesterday(tmp_path):
     folder = fill(tmp_path / "scans", *TREE)
     (tmp_path / "scans" / "2026-03-11").mkdir()
-    with pytest.raises(EmptyBatchError, match="2026-03-11|expected pages"): open_source(folder, latest=True)
+    with pytest.raises(EmptyBatchError, match="the newest batch 2026-03-11 of"): open_source(folder, latest=True)
     (tmp_path / "scans" / "2026-03-11" / "index.csv").write_text("")
     for pattern in (None, "{date}/…"):
-        with pytest.raises(EmptyBatchError, match="1 files of other kinds: .csv"): open_source(folder, latest=True, pattern=pattern)
+        with pytest.raises(EmptyBatchError, match="newest batch 2026-03-11 of .* .1 files of other kinds: .csv"):
+            open_source(folder, latest=True, pattern=pattern)
     assert len(open_source(folder).batches) == 3
 
 
@@ -405,6 +406,11 @@ def test_settings_reach_the_decoder(tmp_path, monkeypatch):
     monkeypatch.setenv("OCR_QUALITY_MAX_MEGAPIXELS", "0.01")
     assert [p.reason for p in open_source(folder)] == ["too large: 0.02 megapixels, limit 0.01"]
     assert [p.reason for p in open_source(folder, max_megapixels=1)] == [None]
+
+
+@pytest.mark.parametrize("kwargs", [{"dpi": 0}, {"dpi": -200}, {"max_megapixels": 0}, {"dpi": float("nan")}])
+def test_senseless_settings_are_refused(tmp_path, kwargs):
+    with pytest.raises(SettingsError, match="above 0"): open_source(fill(tmp_path, "a.png"), **kwargs)
 
 
 def test_the_fingerprint_changes_with_the_file(tmp_path):

@@ -102,13 +102,14 @@ def _gray_of(im) -> np.ndarray:
     return luma(np.asarray(im if mode == "RGB" else im.convert("RGB")))
 
 # %% ../../nbs/images/10_decode.ipynb #c408b638
-_TURNS = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: np.transpose,
-          6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T, 8: np.rot90}
+_TURNS = {2: lambda a: cv2.flip(a, 1), 3: lambda a: cv2.rotate(a, cv2.ROTATE_180), 4: lambda a: cv2.flip(a, 0), 5: cv2.transpose,
+          6: lambda a: cv2.rotate(a, cv2.ROTATE_90_CLOCKWISE), 7: lambda a: cv2.rotate(cv2.transpose(a), cv2.ROTATE_180),
+          8: lambda a: cv2.rotate(a, cv2.ROTATE_90_COUNTERCLOCKWISE)}
 
 def upright(gray: np.ndarray, orientation: int | None) -> np.ndarray:
     "`gray` turned and mirrored as the EXIF `orientation` (1 to 8) asks; anything else leaves it as it is"
     turn = _TURNS.get(orientation)
-    return np.ascontiguousarray(turn(gray)) if turn else gray
+    return turn(gray) if turn else gray
 
 def _orientation(im) -> int | None:
     "The EXIF orientation of a Pillow image; damaged EXIF counts as none"

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePath
 
-from ..core import EmptyBatchError, SourceError, parse_day, parse_time, settings
+from ..core import EmptyBatchError, SettingsError, SourceError, parse_day, parse_time, settings
 from ..objects import Entry, is_remote, list_files, list_folders, local_path, open_reader, read_bytes, stat_file
 from .decode import Page, decode_pages
 from .paths import Place, compile_pattern, is_page_name, place_of
@@ -243,6 +243,14 @@ def _as_list(uri) -> list[str] | None:
     if not uris: raise EmptyBatchError("expected a list with at least one file, got an empty one; nothing is measured")
     return uris
 
+def _options(dpi: float | None, max_megapixels: float | None) -> dict[str, float]:
+    "What the decoder needs to know, from the arguments or else the settings"
+    options = {"dpi": dpi, "max_megapixels": max_megapixels}
+    options = {k: getattr(settings(), k) if v is None else v for k, v in options.items()}
+    for k, v in options.items():
+        if not v > 0: raise SettingsError(f"expected {k} above 0, got {v}; leave it out for the setting's own")
+    return options
+
 def open_source(
     uri: str | Path | Iterable[str],  # Folder, glob, file, zip, list of names, or `s3://bucket/prefix`
     pattern: str | None = None,  # Such as `{branch}/{scanner}/{date}/…`, matched on the path below the source
@@ -255,11 +263,11 @@ def open_source(
     "List the pages at `uri` and sort them into batches; `SourceError` when there is no such source, `EmptyBatchError` when it has no page"
     uris, when, fit = _as_list(uri), _when(time), compile_pattern(pattern) if pattern else None
     whole = str(uri) if uris is None else f"a list of {len(uris)}"
-    options = {"dpi": dpi or settings().dpi, "max_megapixels": max_megapixels or settings().max_megapixels}
+    options = _options(dpi, max_megapixels)
     newest = _newest_folder(whole) if latest and uris is None and not fit and not batch else None
     if newest: there = _listing(whole.rstrip("/\\") + "/" + newest)
     else: there = _listing(whole) if uris is None else _list_listing(uris)
-    groups, ignored, unmatched = {}, [], []
+    groups, ignored, unmatched = {newest: ([], [], True)} if newest else {}, [], []
     for path, entry, stamp in there.found:
         place = place_of(path if not newest else f"{newest}/{path}", fit)
         if uris is not None and not fit: place = replace(place, name=None, day=None)
@@ -274,9 +282,10 @@ def open_source(
 
 def _sorted(whole: str, there: _Listing, groups: dict, ignored: list[str], unmatched: list[str], when, latest: bool, options: dict) -> Source:
     "The `Source` of the groups {name: (pages, ignored, dated)}"
+    where = whole
     if latest and any(dated for _, _, dated in groups.values()):  # files outside the dated folders are no batch folder
         name = max((n for n, g in groups.items() if g[2]), key=lambda n: (parse_day(n) or datetime.min.replace(tzinfo=UTC), n))
-        groups = {name: groups[name]}
+        groups, where = {name: groups[name]}, f"the newest batch {name} of {whole}"
     batches = []
     for name, (found, other, _) in groups.items():
         if not found: continue
@@ -286,5 +295,5 @@ def _sorted(whole: str, there: _Listing, groups: dict, ignored: list[str], unmat
     if not batches:
         kinds = ", ".join(k or "no suffix" for k in Counter(PurePath(o).suffix for o in ignored))
         more = f" ({len(ignored)} files of other kinds: {kinds})" if ignored else ""
-        raise EmptyBatchError(f"expected pages at {whole}, got none{more}; nothing is measured and no point is written")
+        raise EmptyBatchError(f"expected pages at {where}, got none{more}; nothing is measured and no point is written")
     return Source(whole, batches[-1:] if latest else batches, ignored, unmatched)
