@@ -40,11 +40,16 @@ Metrics = Annotated[str | None, typer.Option(help="Comma-separated metrics; all 
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads that measure; one a core by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-def begin(log: str = "plain", verbose: bool = False, quiet: bool = False) -> None:
+def begin(
+    log: str = "plain",  # `plain` or `json`
+    verbose: bool = False,  # Details too
+    quiet: bool = False,  # Warnings and errors only
+    chatty: bool = False,  # Whether plain lines tell what is being done although nobody asked for details
+) -> None:
     "Set up logging, and register the user's metrics that `OCR_QUALITY_PLUGINS` names"
     from ocr_quality.core import settings
     from ocr_quality.logs import setup_logging
-    setup_logging(log, verbose=verbose, quiet=quiet)
+    setup_logging(log, verbose=verbose, quiet=quiet or (log == "plain" and not chatty))
     if plugins := settings().plugins:
         from ocr_quality.images.quality import load_plugins
         load_plugins(plugins)

@@ -83,6 +83,6 @@ def crontab() -> None:
 
 def scheduler(verbose: Verbose = False, quiet: Quiet = False, log: Log = "plain") -> None:
     "Start the scheduled jobs when they are due, until stopped; deliver alerts that could not be delivered before."
-    begin(log, verbose, quiet)
+    begin(log, verbose, quiet, chatty=True)
     from ocr_quality.jobs.schedule import run_scheduler
     run_scheduler(ready=None if quiet else lambda: typer.echo("the scheduler runs; stop it with Ctrl-C or SIGTERM", err=True))

@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,7 @@ from .model_settings import ModelSettings, model_settings
 from ..judge.window import WindowRule, judge_window
 from ..logs import get_logger
 from ..metrics import metric_info
+from ..objects import exists, is_remote
 from ..records.parquet_log import ParquetLog
 from ..records.store import MetricStore
 from ..tell.alert import alert_key, deliver_due, send_alert
@@ -190,8 +193,8 @@ def _finish(run: _Run, batch: Batch, pages: pd.DataFrame, fresh: int, newest: bo
 
 def report_path(home: str, model: str, batch: str) -> str:
     "Where the report of a batch is kept"
-    from urllib.parse import quote
-    return "/".join((home.rstrip("/"), "reports", quote(model, safe=" "), quote(batch, safe=" ") + ".html"))
+    home = home.rstrip("/") if is_remote(home) else str(Path(home).absolute())
+    return "/".join((home, "reports", quote(model, safe=" "), quote(batch, safe=" ") + ".html"))
 
 def _report(run: _Run, batch: Batch, pages: pd.DataFrame, judged: dict, before: pd.DataFrame, text: str | None) -> str:
     "Write the batch's HTML report and say where it is"
@@ -250,6 +253,5 @@ def _run_batches(run: _Run, source: Source, on_batch: Callable[[dict], None] | N
 
 def _existing_report(run: _Run, batch: str) -> str | None:
     "The report of a batch that was done before, if there is one"
-    from ocr_quality.objects import exists
     path = report_path(run.home, run.model, batch)
     return path if exists(path) else None
