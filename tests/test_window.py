@@ -320,7 +320,8 @@ def test_a_generous_limit_does_not_loosen_the_band():
 @pytest.mark.parametrize("kwargs, expected", [
     (dict(window="30"), "count"), (dict(window="thirty"), "30d"), (dict(window=1), "at least 2 batches"), (dict(window=0), "at least 2"),
     (dict(window=5), "at most the 5 batches"), (dict(window=timedelta(0)), "positive"), (dict(window=True), "30d"), (dict(window=None), "30d"),
-    (dict(rule="average"), "mean, median, quantile or limit"), (dict(rule="limit"), "a number where"), (dict(k=0), "positive"), (dict(k=math.nan), "positive"), (dict(k="3"), "positive"),
+    (dict(rule="average"), "mean, median, quantile or limit"), (dict(rule="limit"), "a number where"),
+    (dict(k=0), "positive"), (dict(k=math.nan), "positive"), (dict(k="3"), "positive"),
     (dict(quantile=.5), "above 0.5"), (dict(quantile=1.1), "above 0.5"), (dict(min_points=1), "from 2"), (dict(min_points=2.5), "from 2"),
     (dict(limit=math.inf), "finite"), (dict(limit="40"), "finite"), (dict(limit=(40, 5)), "lowest below highest"), (dict(limit=(1, 2, 3)), "lowest"),
 ])
