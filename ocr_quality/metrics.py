@@ -72,16 +72,38 @@ register_metric("blank_share", "lower", "share of pages", (0, 1), meaning="Share
 register_metric("pages", "target", "pages", (0, math.inf), target=(1, math.inf), meaning="Pages in the batch, readable or not.");
 
 # %% ../nbs/01_metrics.ipynb #4bddf85b
-register_metric("brisque", "lower", "score", meaning="How far the page's local statistics are from those of clean photographs (Mittal et al. 2012, LIVE model): about 0 to 100, more is worse.")
-register_metric("sharpness", "higher", "edges a letter", (0, math.inf), meaning="Height of the text over the width of its edges: how many edges fit into a letter. Blur, a low resolution or a thumbnail lower it.")
-register_metric("contrast", "higher", "share of the grey range", (0, 1), meaning="Distance between ink and the paper around it.")
-register_metric("brightness", "target", "grey level", (0, 255), target=(150, 255), meaning="Grey level of the paper. Dark scans and underexposed photographs lower it.")
-register_metric("noise", "lower", "grey levels", (0, math.inf), meaning="Standard deviation of the grain on plain paper.")
-register_metric("skew_deg", "size", "degrees", (-45, 45), meaning="Angle by which the lines of text are turned, counter-clockwise positive.")
-register_metric("text_height_px", "target", "px", (0, math.inf), target=(15, 60), meaning="Height of the letters. Below 10 px OCR fails; far above 60 it slows down.")
-register_metric("effective_dpi", "target", "dpi", (0, math.inf), target=(150, 600), meaning="Resolution at which a letter of usual size would be as high as these.")
-register_metric("ink_coverage", "target", "share of the page", (0, 1), target=(0.01, 0.25), meaning="Share of the page that is ink.")
-register_metric("unevenness", "lower", "share of the grey range", (0, 1), meaning="How much the paper's grey level changes over the page: shadows, a curved spine, a flash.")
-register_metric("clipped", "lower", "share of the page", (0, 1), meaning="Share of the page lost to glare or to black borders.")
-register_metric("blockiness", "lower", "ratio", (0, math.inf), meaning="How much stronger the grey level jumps on the 8-pixel grid of JPEG than beside it; 0 without a grid.")
-register_metric("blank", "lower", "1 if blank", (0, 1), meaning="1 for a page without text or picture, else 0.");
+register_metric("brisque", "lower", "score", meaning=(
+    "How far the page's local statistics are from those of clean photographs (Mittal, Moorthy and Bovik 2012, LIVE model). About 0 to 100 on "
+    "photographs, where more is worse; print is no photograph, so look at its change rather than its level."))
+register_metric("sharpness", "higher", "edges a letter", (0, math.inf), meaning=(
+    "Height of the text over the width of its edges: how many edges fit into a letter (the reciprocal of edge width over text height). Good "
+    "print has 6 and more; below 3 letters run together. Blur lowers it, and so do a low resolution and a thumbnail."))
+register_metric("contrast", "higher", "share of the paper's level", (0, 1), meaning=(
+    "How far the ink in the middle of strokes stands below the paper around them: 1 is black on white, 0.2 hardly readable. Faded ink and "
+    "carbon copies lower it; blur does too, since thin strokes then never reach their ink."))
+register_metric("brightness", "target", "grey level", (0, 255), target=(140, 255), meaning=(
+    "Median grey level of the paper, 255 being white. Dark scans and underexposed photographs lower it; tinted paper has 180 to 230."))
+register_metric("noise", "lower", "grey levels", (0, math.inf), meaning=(
+    "Standard deviation of the grain on plain paper. A scanner has 1 to 3, JPEG less, a phone in poor light 10 and more, which breaks letters "
+    "up."))
+register_metric("skew_deg", "size", "degrees", (-30, 30), meaning=(
+    "Angle by which the lines of text are turned, counter-clockwise positive. Judged by its size: a page laid in crooked by more than 3 or so "
+    "costs an OCR its lines. A page turned by a quarter or half is not seen as skewed."))
+register_metric("text_height_px", "target", "px", (0, math.inf), target=(10, 45), meaning=(
+    "Most frequent height of the letters' bodies: of an x in running text, of figures in tables. Below 10 px OCR makes many errors, above "
+    "some 40 it gains nothing and slows down."))
+register_metric("effective_dpi", "target", "dpi", (0, math.inf), target=(150, 600), meaning=(
+    "Resolution at which letters 5 points high, the x of print in 10 or 11 points, would be as high as the page's. What a page was really "
+    "scanned at, whatever its file says, as far as its print is of usual size."))
+register_metric("ink_coverage", "target", "share of the page", (0, 1), target=(0.003, 0.2), meaning=(
+    "Share of the page that its ink would cover if it were black. Text covers 1 to 10 %; hardly any means an empty back side, pale toner or a "
+    "lost page, a lot a photograph or a black scan."))
+register_metric("unevenness", "lower", "share of the paper's level", (0, 1), meaning=(
+    "How far the paper's level falls from its bright to its dark parts: shadows, a curved spine, a flash. A flatbed has below 0.1."))
+register_metric("clipped", "lower", "share of the page", (0, 1), meaning=(
+    "Share of the page lost to black borders, or to glare: solid white that fades into darker paper."))
+register_metric("blockiness", "lower", "ratio", (0, math.inf), meaning=(
+    "How much stronger the grey level steps on the 8-pixel grid of JPEG than beside it, near ink: 0 without a grid, 0.1 to 0.3 at quality 40 "
+    "to 10. A page turned or resized after it was saved no longer shows it."))
+register_metric("blank", "lower", "1 if blank", (0, 1), meaning=(
+    "1 for a page without text or picture, else 0. Its other values are those of the paper; those of text are missing."));

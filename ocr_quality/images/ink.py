@@ -114,6 +114,7 @@ class Ink:
         "Whether the letters are text rather than texture: of one size, and most of the marks of that size, or nearly all there is"
         if len(self.letters) < 5: return False
         if self.letters[:, 4].sum() > 0.6 * self.marks[:, 4].sum(): return True
+        if len(self.letters) < 10: return False
         near = np.abs(np.log(self.letters[:, 3] / self.box_height)) < 0.4
         alike = np.abs(np.log(self.marks[:, 3] / self.box_height)) < 0.7
         return bool(near.mean() > 0.4 and len(self.letters) > 0.5 * alike.sum())

@@ -110,8 +110,8 @@ def _glare(page) -> float:
     q, bright = page.quarter, brightness(page)
     if bright >= 250: return 0.0
     white = _solid(q >= 253, 3)
-    ring = cv2.dilate(white, np.ones((5, 5), np.uint8)) > white
-    if not ring.any() or float(np.median(q[ring])) < (255 + bright) / 2: return 0.0
+    ring = cv2.dilate(white, np.ones((5, 5), np.uint8)) > cv2.dilate(white, np.ones((3, 3), np.uint8))
+    if not ring.any() or float(np.percentile(q[ring], 75)) < bright + 0.35 * (255 - bright): return 0.0
     return float(white.mean())
 
 def clipped(page) -> float:
@@ -132,7 +132,8 @@ def blank(page) -> float:
     return float(_ink(page).is_blank)
 
 # %% ../../nbs/images/14_quality.ipynb #69919a2e
-_BUILT_IN = (brisque, sharpness, contrast, brightness, noise, skew_deg, text_height_px, effective_dpi, ink_coverage, unevenness, clipped, blockiness, blank)
+_BUILT_IN = (brisque, sharpness, contrast, brightness, noise, skew_deg, text_height_px, effective_dpi, ink_coverage, unevenness, clipped,
+             blockiness, blank)
 METRIC_FUNCTIONS: dict[str, Callable] = {f.__name__: f for f in _BUILT_IN}
 
 def default_metrics() -> list[str]:
@@ -178,7 +179,9 @@ def measure(
     "Measure a page; `MetricError` for an unknown metric, `PageError` for what is no page; a metric that fails is missing with its reason"
     names = default_metrics() if metrics is None else list(metrics)
     unknown = [n for n in names if n not in METRIC_FUNCTIONS]
-    if unknown: raise MetricError(f"expected metrics among {', '.join(METRIC_FUNCTIONS)}, got {', '.join(map(repr, unknown))}; register them with @metric")
+    if unknown:
+        known = ", ".join(METRIC_FUNCTIONS)
+        raise MetricError(f"expected metrics among {known}, got {', '.join(map(repr, unknown))}; register them with @metric")
     ink, row = _ink(gray), {}
     for name in names:
         try: row[name] = _value(name, ink)
@@ -205,5 +208,6 @@ def load_plugins(
                 module = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(module)
                 sys.modules[name] = module
-        except Exception as e: raise MetricError(f"expected a module or .py file that registers metrics, got {plugin!r} ({type(e).__name__}: {e})") from e
+        except Exception as e:
+            raise MetricError(f"expected a module or .py file that registers metrics, got {plugin!r} ({type(e).__name__}: {e}); correct it") from e
     return [n for n in METRIC_FUNCTIONS if n not in before]
