@@ -18,7 +18,7 @@ from .core import SettingsError, format_time, redact
 
 # %% ../nbs/04_logs.ipynb #fc853b73
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s'\"<>]+", re.I)
-_PAIR = re.compile(r"\b(pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key)(\s*[=:]\s*)(['\"]?)[^\s'\",;&]+", re.I)
+_PAIR = re.compile(r"\b(pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key)(\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s'\",;&]+)", re.I)
 _FILES = {"s3", "gs", "gcs", "az", "abfs", "file", "sqlite"}
 
 def _redact_url(found: re.Match) -> str:
@@ -34,7 +34,7 @@ def redact_text(
     text: str,  # A message, an error, a traceback
 ) -> str:  # The same text with `***` for what may open a door
     "`text` with the secret part of each URL in it, and of each `password=…`, replaced"
-    return _PAIR.sub(r"\1\2\3***", _URL.sub(_redact_url, text))
+    return _PAIR.sub(r"\1\2***", _URL.sub(_redact_url, text))
 
 # %% ../nbs/04_logs.ipynb #b0b32364
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

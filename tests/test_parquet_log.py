@@ -187,14 +187,29 @@ def test_the_same_name_in_two_models_is_two_batches(log):
     assert [f.model for f in log.files()] == ["a", "b"]
 
 
-def test_between_the_two_steps_of_a_replacement_the_later_file_counts(log, monkeypatch):
-    put(log, pages(3), day="2026-03-05")
+@pytest.mark.parametrize("old,new", [("2026-03-05", "2026-03-01"), ("2026-03-01", "2026-03-05")])
+def test_between_the_two_steps_of_a_replacement_the_later_file_counts(log, monkeypatch, old, new):
+    put(log, pages(3), day=old)
     with monkeypatch.context() as m:
         m.setattr(ParquetLog, "_remove_before", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt): put(log, pages(2), day="2026-03-01")
+        with pytest.raises(KeyboardInterrupt): put(log, pages(2), day=new)
     assert len(written(log)) == 2 and len(log.read()) == 2 and len(log.files()) == 1
     put(log, pages(1), day="2026-03-09")
     assert len(written(log)) == 1 and len(log.read()) == 1
+
+
+def test_of_two_writers_at_once_the_one_that_closed_last_stays(log, monkeypatch):
+    from ocr_quality.records import parquet_log
+    put(log, pages(3), day="2026-03-05")
+    rename, calls = parquet_log._rename, []
+    def slow(source, target):
+        if not calls: calls.append(1); put(log, pages(7), day="2026-03-05")  # another finishes while this one is about to
+        rename(source, target)
+    monkeypatch.setattr(parquet_log, "_rename", slow)
+    put(log, pages(4), day="2026-03-01")
+    assert len(log.read()) == 7 and len(log.files()) == 1
+    put(log, pages(5), day="2026-03-02")
+    assert len(log.read()) == 5 and len(written(log)) == 1
 
 
 def test_a_clock_that_goes_back_does_not_bring_the_old_file_back(log, monkeypatch):

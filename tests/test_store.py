@@ -224,10 +224,13 @@ def test_a_time_finer_than_a_microsecond_is_cut_and_stays_the_same_point(store):
 def test_odd_texts_are_kept_or_spelled_out(store):
     odd = "claims:scan\udcff\x00"
     assert [store.put_alert(odd, "claims", "brisque", 1, batch="scan\udcff", description="a\x00b") for _ in range(2)] == [True, False]
-    assert store.add_deliveries(odd, ["json://x"]) == 1 and len(store.due_deliveries(alert_id=odd)) == 1 and store.alert(odd)["batch"] == r"scan\udcff"
-    store.put_points([point(batch="scan\udcff\x00.d", tags={"k\x00": "v\ud800"}, detail={"x": float("nan"), "p": Path("a"), "t": pd.NaT, "n": [pd.NA, np.int64(1)]})])
+    assert store.add_deliveries(odd, ["json://x"]) == 1 and len(store.due_deliveries(alert_id=odd)) == 1
+    assert store.alert(odd)["batch"] == r"scan\udcff"
+    detail = {"x": float("nan"), "p": Path("a"), "t": pd.NaT, "n": [pd.NA, np.int64(1)]}
+    store.put_points([point(batch="scan\udcff\x00.d", tags={"k\x00": "v\ud800"}, detail=detail)])
     row = store.series("claims", "brisque").iloc[0]
-    assert row["batch"] == r"scan\udcff\x00.d" and row["tags"] == {"k\x00": "v\ud800"} and row["detail"] == {"x": None, "p": "a", "t": None, "n": [None, 1]}
+    assert row["batch"] == r"scan\udcff\x00.d" and row["tags"] == {"k\x00": "v\ud800"}
+    assert row["detail"] == {"x": None, "p": "a", "t": None, "n": [None, 1]}
 
 
 # many at once
@@ -325,14 +328,18 @@ def test_a_store_locked_for_good_is_one_line_in_the_end(url, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_uses_connections_of_its_own(store):
-    store.log_metric("claims", "brisque", 1, NOON)
+    store.log_metric("claims", "brisque", 0, NOON)
+    mine = store._run(lambda c: id(c.connection.dbapi_connection))
     child = os.fork()
     if child == 0:
-        try: store.log_metric("claims", "brisque", 2, NOON)
-        finally: os._exit(0)
-    os.waitpid(child, 0)
-    store.log_metric("claims", "brisque", 3, NOON)
-    assert values(store) == [1, 2, 3]
+        try:
+            inherited = store._run(lambda c: id(c.connection.dbapi_connection)) == mine
+            for i in range(20): store.log_metric("claims", "brisque", 100 + i, NOON)
+        except BaseException: os._exit(1)
+        os._exit(2 if inherited else 0)
+    for i in range(20): store.log_metric("claims", "brisque", i, NOON)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert sorted(values(store)) == [0, *range(20), *range(100, 120)]
 
 
 def test_a_connection_that_the_server_dropped_is_made_anew(new_database):
