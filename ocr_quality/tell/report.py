@@ -65,18 +65,23 @@ def _verdict(rows: dict[str, pd.Series]) -> tuple[str, str | None]:
         if found: return verdict, found[0]
     return "", None
 
+def _named(tag: str, value) -> str:
+    "A tag's value with its tag, unless the value says it already: `scanner-2`, but `branch 12`"
+    text = _short(value, 80)
+    return text if text.lower().startswith(tag.lower()) else f"{tag} {text}"
+
 def _findings(rows: dict, moved: pd.DataFrame, carried: pd.DataFrame) -> list[str]:
     "The two or three sentences that a hurried reader needs"
     failing = [n for n, r in rows.items() if r[VERDICT] == "fail"]
     lines = [f"{metric_words(n)} is {number(rows[n][VALUE], n)}, the limit {number(_limit(rows[n], n), n)}; {direction_words(n)}."
-             for n in failing[:3]]
+             for n in (failing or list(rows))[: 3 if failing else 1]]
     if len(moved) and moved["moved"].iloc[0] > 3:
         m = moved.iloc[0]
         then, today = number(m["before"], m[METRIC]), number(m["now"], m[METRIC])
         lines.append(f"What moved most is {metric_words(m[METRIC])}: {_statistic(m['statistic'])} {then} before, {today} now.")
     if failing and len(carried) and carried["share"].iloc[0] >= 0.5:
         c = carried.iloc[0]
-        lines.append(f"{c['tag'].capitalize()} {_short(c[VALUE], 60)} carries {c['share']:.0%} of the worsening, with {c['pages_now']} pages.")
+        lines.append(f"{_named(c['tag'], c[VALUE])} carries {c['share']:.0%} of the worsening, with {c['pages_now']} pages.")
     return lines
 
 # %% ../../nbs/tell/51_report.ipynb #5dcc080a
@@ -96,7 +101,7 @@ def _moved_rows(moved: pd.DataFrame) -> list[dict]:
              "width": round(scale * min(abs(r["moved"]), 99)), "moved": words(r["moved"])} for _, r in top.iterrows()]
 
 def _carried_rows(carried: pd.DataFrame, metric: str) -> list[dict]:
-    return [{"tag": r["tag"], "value": _short(r[VALUE], 80), "pages": number(r["pages_now"]), "before": number(r["before"], metric),
+    return [{"name": _named(r["tag"], r[VALUE]), "pages": number(r["pages_now"]), "before": number(r["before"], metric),
              "now": number(r["now"], metric), "bad": r["share"] >= 0.5, "width": round(120 * r["share"]), "share": f"{r['share']:.0%}"}
             for _, r in carried.head(TOP).iterrows()]
 
@@ -184,7 +189,8 @@ def batch_report(
     verdict, index = _verdict(rows)
     first = index or next((c for c in ("brisque", *pages) if c in pages and c in METRICS), None)
     base = base_metric(first) if first else None
-    carried = moved_by_tag(pages, before, first) if len(before) and base in pages else pd.DataFrame()
+    stirred = verdict == "fail" or len(moved) and moved["moved"].iloc[0] > 3  # Else there is nothing to be carried
+    carried = moved_by_tag(pages, before, first) if stirred and len(before) and base in pages else pd.DataFrame()
     columns, table = _summary_rows(pages, summary)
     named = dict.fromkeys([base, *moved[METRIC].head(4)])
     values = {
