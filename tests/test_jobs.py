@@ -115,6 +115,21 @@ def test_home_and_store_are_those_of_the_notebook_too(home, tmp_path):
     assert said.split() == [str(elsewhere), f"sqlite:///{elsewhere}/store.db"]
 
 
+def test_a_home_in_a_bucket_gets_the_runs(tmp_path, monkeypatch):
+    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto.server", reason="needs the package moto (extra dev)")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
+    for name, value in (keys | {"AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port())}).items(): monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    try:
+        boto3.client("s3").create_bucket(Bucket="ocr")
+        run = run_notebook(notebook(tmp_path / "mine.ipynb", "print('in a bucket')"), home="s3://ocr/home")
+        kept = [o["Key"] for o in boto3.client("s3").list_objects_v2(Bucket="ocr")["Contents"]]
+    finally: server.stop()
+    assert run.html == f"s3://ocr/home/runs/mine/{run.run_id}.html" and kept == [k.removeprefix("s3://ocr/") for k in (run.html, run.notebook)]
+
+
 def test_secrets_are_not_kept(home, tmp_path):
     path = notebook(tmp_path / "mine.ipynb", "print('using', store)", "print(store.split(':')[2].split('@')[0])", parameters="store = ''\nplain = ''")
     run = run_notebook(path, {"store": "postgresql://me:s3cretWord@db.internal/q", "plain": "s3://claims/in"})
@@ -236,7 +251,8 @@ def test_a_scheduled_notebook_has_one_parameters_cell_and_no_function(path):
     assert {"source", "model"} <= set(notebook_parameters(path))
 
 
-def test_image_quality_runs_end_to_end(home, tmp_path):
+@pytest.mark.parametrize("show", [None, True])
+def test_image_quality_runs_end_to_end(home, tmp_path, show):
     import cv2
 
     from ocr_quality import synth
@@ -244,11 +260,12 @@ def test_image_quality_runs_end_to_end(home, tmp_path):
     folder.mkdir()
     for seed in range(2): cv2.imwrite(str(folder / f"{seed}.png"), synth.page(seed, dpi=80).gray)
     (folder / "2.png").write_bytes(b"")
-    run = run_notebook("image_quality", {"source": str(tmp_path), "model": "claims-ocr"})
+    parameters = {"source": str(folder), "model": "claims-ocr"} | ({} if show is None else {"show_pages": show})
+    run = run_notebook("image_quality", parameters)
     page = Path(run.html).read_text()
-    assert "2026-03-02" in page and "empty file" in page and "image/png;base64" in page
+    assert "2026-03-02" in page and "empty file" in page and page.count("image/png;base64") == (4 if show else 3)
     with MetricStore() as store: assert store.series("claims-ocr", "pages")["value"].tolist() == [3]
-    run_notebook("image_quality", {"source": str(tmp_path), "model": "claims-ocr"})
+    run_notebook("image_quality", parameters)
     with MetricStore() as store: assert store.series("claims-ocr", "pages")["value"].tolist() == [3]
 
 
