@@ -103,7 +103,7 @@ register_metric("unevenness", "lower", "share of the paper's level", (0, 1), mea
 register_metric("clipped", "lower", "share of the page", (0, 1), meaning=(
     "Share of the page lost to black borders, or to glare: solid white that fades into darker paper."))
 register_metric("blockiness", "lower", "ratio", (0, math.inf), meaning=(
-    "How much stronger the grey level steps on the 8-pixel grid of JPEG than beside it, near ink: 0 without a grid, 0.1 to 0.3 at quality 40 "
-    "to 10. A page turned or resized after it was saved no longer shows it."))
+    "How much stronger the grey level steps on the 8-pixel grid of JPEG than beside it, near ink: 0 without a grid, about 0.1 at quality 40, 0.3 "
+    "to 0.5 at quality 10. A page turned or resized after it was saved no longer shows it."))
 register_metric("blank", "lower", "1 if blank", (0, 1), meaning=(
     "1 for a page without text or picture, else 0. Its other values are those of the paper; those of text are missing."));
