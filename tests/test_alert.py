@@ -252,7 +252,7 @@ def test_a_webhook_gets_title_and_text(store, hook):
     body = json.loads(body)
     assert path == "/scans/x7KqSECRET" and headers["X-Key"] == "k3ySECRET"
     assert body["title"] == "claims-ocr: BRISQUE 42.5 above 32.5 in batch 2026-03-01" and "truncated JPEG 1" in body["message"]
-    assert "<table" not in body["message"]
+    assert "<p" not in body["message"]
 
 
 def test_a_webhook_that_fails_is_asked_again(store, hook):

@@ -126,10 +126,10 @@ def alert_text(
 def alert_html(
     facts: dict,  # From `alert_facts`
 ) -> str:  # A fragment of HTML that fetches nothing
-    "An alert as a table in HTML"
-    row = '<tr><td style="padding:2px 12px 2px 0;vertical-align:top;color:#666">{}</td><td style="padding:2px 0">{}</td></tr>'
-    rows = "".join(row.format(html.escape(label), html.escape(text)) for label, text in alert_lines(facts))
-    return f'<p><b>{html.escape(alert_title(facts))}</b></p><table style="font:14px sans-serif;border-collapse:collapse">{rows}</table>'
+    "An alert as simple HTML, a paragraph a line, from which mail programs make good plain text too"
+    head = lambda label: f'<span style="color:#666">{html.escape(label)}:</span> ' if label else ""  # noqa: E731
+    lines = [f'<p style="margin:2px 0 2px {0 if label else 24}px">{head(label)}{html.escape(text)}</p>' for label, text in alert_lines(facts)]
+    return f'<div style="font:14px sans-serif"><p><b>{html.escape(alert_title(facts))}</b></p>{"".join(lines)}</div>'
 
 # %% ../../nbs/tell/53_alert.ipynb #bf961964
 def alert_key(
