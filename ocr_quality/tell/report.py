@@ -93,7 +93,7 @@ def _judged_rows(rows: dict) -> list[dict]:
              "verdict": r[VERDICT], "reason": _short(r.get(REASON) or "")} for n, r in list(rows.items())[: 3 * TOP]]
 
 def _moved_rows(moved: pd.DataFrame) -> list[dict]:
-    top = moved.head(TOP)
+    top = moved[moved["moved"].abs() >= 0.05].head(TOP)
     scale = 120 / max(3.0, np.abs(top["moved"].replace([np.inf, -np.inf], 99)).max()) if len(top) else 1
     def words(sd): return f"{abs(sd):.1f} {'worse' if sd > 0 else 'better'}" if np.isfinite(sd) else "never varied before"
     return [{"words": metric_words(r[METRIC]), "statistic": _statistic(r["statistic"]), "direction": direction_words(r[METRIC]),
