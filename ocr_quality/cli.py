@@ -149,7 +149,8 @@ def read(
     from ocr_quality.records.store import MetricStore
     with MetricStore() as store:
         known = store.metric_names(model)
-        if not known: raise MetricError(f"expected a model with logged points ({', '.join(store.model_names()) or 'there is none yet'}), got {model!r}")
+        if not known:
+            raise MetricError(f"expected a model with logged points ({', '.join(store.model_names()) or 'there is none yet'}), got {model!r}")
         if metric not in known: raise MetricError(f"expected one of {model}'s series {', '.join(known)}, got {metric!r}")
         if json: return typer.echo(to_json(store.read_metrics(model, metric, since, until)))
         frame = store.series(model, metric, parse_time(since), parse_time(until))

@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(help="The model, such as claims-ocr.")]
 @app.command("set")
 def set_(
     name: Name,
-    recipient: Annotated[list[str] | None, typer.Option(help="apprise URL, again for more; replaces the earlier ones. ${NAME} is taken from the environment.")] = None,
+    recipient: Annotated[list[str] | None, typer.Option(help="apprise URL; again for more. ${NAME} is taken from the environment.")] = None,
     no_recipients: Annotated[bool, typer.Option("--no-recipients", help="Tell nobody.")] = False,
     index: Annotated[str | None, typer.Option(help="Metric whose median is the batch's index.")] = None,
     judge: Annotated[str | None, typer.Option(help="Comma-separated series to judge; the index and its worse tail by default.")] = None,
@@ -28,7 +28,7 @@ def set_(
     k: Annotated[float | None, typer.Option("--k", help="Spreads between centre and limit.")] = None,
     quantile: Annotated[float | None, typer.Option(help="Quantile of the window, for rule quantile.")] = None,
     min_points: Annotated[int | None, typer.Option(help="Batches in the window before it judges.")] = None,
-    exclude_alarms: Annotated[bool | None, typer.Option(help="Whether failing batches are left out of later windows.")] = None,
+    exclude_alarms: Annotated[bool | None, typer.Option(help="Whether later windows leave failing batches out.")] = None,
     limit: Annotated[float | None, typer.Option(help="Absolute limit of the index, on its worse side.")] = None,
     max_unreadable: Annotated[float | None, typer.Option(help="Share of unreadable pages that alerts by itself.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated metrics to measure.")] = None,

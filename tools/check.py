@@ -45,7 +45,7 @@ def in_step() -> None:
         run(sys.executable, "tools/scheduled.py")
         run(sys.executable, "tools/readme.py")
         stale = [p.relative_to(ROOT).as_posix() for name in WATCHED for p in different(ROOT / name, Path(tmp) / name)]
-    if stale: sys.exit(f"expected export, clean and README to change nothing, but they changed {', '.join(stale)}; look at the changes and commit them")
+    if stale: sys.exit(f"expected export, clean and README to change nothing, but they changed {', '.join(stale)}; commit the changes")
     print("export, clean and README change nothing", flush=True)
 
 

@@ -91,6 +91,11 @@ def points_of(model: str, batch: Batch, values: dict[str, float], detail: dict) 
              "batch": batch.name, "tags": {}, "detail": detail} for series, value in values.items()]
 
 # %% ../../nbs/jobs/60_monitor.ipynb #8357e530
+def _comparable(past: pd.DataFrame, name: str) -> pd.Series:
+    "Whether each point was made by the BRISQUE model we use; points that do not say, such as imported ones, are believed"
+    if base_metric(name) != "brisque": return pd.Series(True, past.index)
+    return pd.Series([(d or {}).get("brisque_model", BRISQUE_MODEL) == BRISQUE_MODEL for d in past["detail"]], past.index, dtype=bool)
+
 def judge_batch(
     store: MetricStore,
     model: str,
@@ -102,7 +107,7 @@ def judge_batch(
     judged = {}
     for name, rule in rules.items():
         past = store.series(model, name, end=batch.time)
-        past = past[(past[BATCH] != batch.name)][[TIME, VALUE, BATCH]]
+        past = past[(past[BATCH] != batch.name) & _comparable(past, name)][[TIME, VALUE, BATCH]]
         now = pd.DataFrame({TIME: pd.to_datetime([batch.time], utc=True), VALUE: [values.get(name, np.nan)], BATCH: [batch.name]})
         both = pd.concat([past.astype({VALUE: float}), now], ignore_index=True) if len(past) else now
         frame = judge_window(both, name, **vars(rule))
@@ -199,8 +204,9 @@ def report_path(home: str, model: str, batch: str) -> str:
 def _report(run: _Run, batch: Batch, pages: pd.DataFrame, judged: dict, before: pd.DataFrame, text: str | None) -> str:
     "Write the batch's HTML report and say where it is"
     path = report_path(run.home, run.model, batch.name)
-    batch_report(path, model=run.model, batch=batch.name, pages=pages, judged=judged, before=before, moved=moved(pages, before) if len(before) else None,
-                 summary=summarise(pages), alert_text=text, show_pages=run.show_pages, settings=run.policy.model_dump(exclude={"recipients"}, exclude_none=True))
+    batch_report(path, model=run.model, batch=batch.name, pages=pages, judged=judged, before=before,
+                 moved=moved(pages, before) if len(before) else None, summary=summarise(pages), alert_text=text, show_pages=run.show_pages,
+                 settings=run.policy.model_dump(exclude={"recipients"}, exclude_none=True))
     return path
 
 # %% ../../nbs/jobs/60_monitor.ipynb #33159e9a

@@ -203,7 +203,8 @@ class ModelBook(Database):
         if isinstance(urls, str): raise SettingsError("set_recipients: expected a list of URLs, got one text; put it in a list")
         rows = [{"model": model, "url": u, "position": i} for i, u in enumerate(dict.fromkeys(urls))]
         for i, r in enumerate(rows):
-            if not isinstance(r["url"], str) or not r["url"].strip(): raise SettingsError(f"set_recipients: expected a URL as text, item {i} is none; leave it out")
+            if not isinstance(r["url"], str) or not r["url"].strip():
+                raise SettingsError(f"set_recipients: expected a URL as text, item {i} is none; leave it out")
         def work(conn):
             self._know(conn, model)
             conn.execute(models.update().where(models.c.name == model).values(updated=utc_now()))
