@@ -22,7 +22,7 @@ def set_(
     recipient: Annotated[list[str] | None, typer.Option(help="apprise URL; again for more. ${NAME} is taken from the environment.")] = None,
     no_recipients: Annotated[bool, typer.Option("--no-recipients", help="Tell nobody.")] = False,
     index: Annotated[str | None, typer.Option(help="Metric whose median is the batch's index.")] = None,
-    judge: Annotated[str | None, typer.Option(help="Comma-separated series to judge; the index and its worse tail by default.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Comma-separated series; the index and its worse tail by default.")] = None,
     rule: Annotated[str | None, typer.Option(help="mean, median, quantile, or limit for the absolute limit alone.")] = None,
     window: Annotated[str | None, typer.Option(help="Length of the window: 30d, 7d, or a number of batches.")] = None,
     k: Annotated[float | None, typer.Option("--k", help="Spreads between centre and limit.")] = None,
@@ -41,8 +41,8 @@ def set_(
     from ocr_quality.jobs.model_settings import set_model
     from ocr_quality.records.store import MetricStore
     given = {"index": index, "judge": names(judge), "rule": rule, "window": window, "k": k, "quantile": quantile, "min_points": min_points,
-             "exclude_alarms": exclude_alarms, "limit": limit, "max_unreadable": max_unreadable, "metrics": names(metrics), "pattern": pattern, "dpi": dpi,
-             "show_pages": show_pages, "recipients": [] if no_recipients else recipient or None}
+             "exclude_alarms": exclude_alarms, "limit": limit, "max_unreadable": max_unreadable, "metrics": names(metrics),
+             "pattern": pattern, "dpi": dpi, "show_pages": show_pages, "recipients": [] if no_recipients else recipient or None}
     with MetricStore() as store: set_model(store, name, **{key: v for key, v in given.items() if v is not None})
     show_(name)
 
