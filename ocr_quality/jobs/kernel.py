@@ -12,10 +12,11 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 # %% ../../nbs/jobs/59_kernel.ipynb #8196ead9
-def _own_kernel(folder: str, environment: dict[str, str], cwd: str | None):
-    "A kernel manager class for this very interpreter, keeping its connection file in `folder`"
+def _own_kernel(folder: str, environment: dict[str, str], cwd: str | None, words: IO):
+    "A kernel manager class for this very interpreter, with its connection file in `folder` and what it says itself in `words`"
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpecManager
     from traitlets import default
@@ -32,7 +33,7 @@ def _own_kernel(folder: str, environment: dict[str, str], cwd: str | None):
 
         async def _async_pre_start_kernel(self, **kw):
             env = {**os.environ, **environment, "JUPYTER_RUNTIME_DIR": folder}
-            return await super()._async_pre_start_kernel(**kw | {"env": env} | ({"cwd": cwd} if cwd else {}))
+            return await super()._async_pre_start_kernel(**kw | {"env": env, "stdout": words, "stderr": words} | ({"cwd": cwd} if cwd else {}))
     return OwnKernel
 
 def _engine(keep: Callable):
@@ -46,6 +47,12 @@ def _engine(keep: Callable):
             return super().execute_managed_notebook(nb_man, kernel_name, **kw)
     return Keeping
 
+def _last_words(words: IO) -> str:
+    "What a kernel that died said first on its own account, such as `Fatal Python error: Segmentation fault`"
+    words.seek(0)
+    said = (line.strip() for line in words.read(20_000).decode("utf-8", "replace").splitlines())
+    return next((line[:300] for line in said if line and not line.startswith("[IPKernelApp]")), "")
+
 # %% ../../nbs/jobs/59_kernel.ipynb #ef47ac82
 def execute_here(
     notebook,  # Notebook as nbformat has it; it is changed
@@ -56,13 +63,18 @@ def execute_here(
     timeout_s: float | None = None,  # Longest time for one cell, seconds; None: any
 ) -> None:
     "Execute `notebook` in this interpreter; what papermill raises is raised, such as `PapermillExecutionError` for a failing cell"
+    from nbclient.exceptions import DeadKernelError
     from papermill import execute_notebook
     from papermill.engines import papermill_engines
     name, folder = f"ocr_quality-{secrets.token_hex(4)}", tempfile.mkdtemp(prefix="oq-kernel-")
     papermill_engines.register(name, _engine(keep))
     try:
-        execute_notebook(notebook, None, parameters, engine_name=name, kernel_name="python3", language="python", progress_bar=False,
-                         kernel_manager_class=_own_kernel(folder, environment, cwd), execution_timeout=timeout_s, autosave_cell_every=30)
+        with open(Path(folder) / "words", "w+b") as words:
+            try:
+                execute_notebook(notebook, None, parameters, engine_name=name, kernel_name="python3", language="python", progress_bar=False,
+                                 kernel_manager_class=_own_kernel(folder, environment, cwd, words), execution_timeout=timeout_s,
+                                 autosave_cell_every=30)
+            except DeadKernelError as e: raise DeadKernelError(f"{e} {_last_words(words)}".strip()) from e
     finally:
         papermill_engines._engines.pop(name, None)
         shutil.rmtree(folder, ignore_errors=True)
