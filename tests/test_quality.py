@@ -8,8 +8,19 @@ import pytest
 
 from ocr_quality.core import MetricError, PageError
 from ocr_quality.images.ink import Ink
-from ocr_quality.images.quality import (METRIC_FUNCTIONS, blockiness, clipped, default_metrics, ink_coverage, load_plugins, measure, metric,
-                                        noise, skew_deg, text_height_px)
+from ocr_quality.images.quality import (
+    METRIC_FUNCTIONS,
+    blockiness,
+    clipped,
+    default_metrics,
+    ink_coverage,
+    load_plugins,
+    measure,
+    metric,
+    noise,
+    skew_deg,
+    text_height_px,
+)
 from ocr_quality.metrics import METRICS, metric_info
 from ocr_quality.sheet import page
 from ocr_quality.synth import DEFECT_METRIC, DEGRADATIONS, degrade, rotate

@@ -22,7 +22,7 @@ def block_noise(
     "Standard deviation of the noise in blocks of the page"
     height, width = gray.shape
     ny, nx = thresholds.shape
-    out, plain, n = np.empty(((height // size) * (width // size) + 1, 2)), 0, 0
+    out, n = np.empty(((height // size) * (width // size) + 1, 2)), 0
     for j in range(1, height // size - 1):
         for i in range(1 + j % every, width // size - 1, every):
             cut = thresholds[j * size * ny // height, i * size * nx // width]
