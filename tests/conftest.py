@@ -1,4 +1,5 @@
 "What several test files share: a home of their own, the real files beside the project"
+import logging
 import os
 from pathlib import Path
 
@@ -21,3 +22,20 @@ def shared():
     folder = Path(os.environ.get("OCR_QUALITY_SHARED", ROOT.parent / "shared")) / "data"
     if not folder.is_dir(): pytest.skip(f"the real files are not here ({folder})")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_logging_and_metrics():
+    "Loggers and registered metrics are the process's; each test leaves them as it found them"
+    from ocr_quality.images.quality import METRIC_FUNCTIONS
+    from ocr_quality.metrics import METRICS
+    root, ours = logging.getLogger(), logging.getLogger("ocr_quality")
+    before = root.handlers[:], root.level, ours.handlers[:], ours.level
+    tables = [(t, dict(t)) for t in (METRICS, METRIC_FUNCTIONS)]
+    yield
+    root.handlers[:], ours.handlers[:] = before[0], before[2]
+    root.setLevel(before[1]), ours.setLevel(before[3])
+    logging.captureWarnings(False)
+    for table, kept in tables:
+        table.clear()
+        table.update(kept)

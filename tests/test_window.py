@@ -14,6 +14,8 @@ from ocr_quality.core import MetricError, SettingsError, TimeError
 from ocr_quality.judge.window import WindowRule, events, judge_window, judge_windows
 from ocr_quality.metrics import metric_info, register_metric
 
+register_metric("letter_height", "target", "px", (0, math.inf), target=(15, 60), meaning="A metric with a middle, for these tests.")
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -150,8 +152,8 @@ def test_later_batches_change_no_earlier_verdict(frame, rule, metric):
     ("brisque", 31, "fail"), ("brisque", 11, "pass"),  # rising BRISQUE alerts, falling never
     ("contrast", 11, "fail"), ("contrast", 31, "pass"),
     ("skew_deg", 31, "fail"), ("skew_deg", -31, "fail"), ("skew_deg", 0, "pass"),  # by size
-    ("text_height_px", 100, "fail"), ("text_height_px", 5, "fail"),  # both sides, outside the target 15 to 60
-    ("text_height_px", 16, "pass"), ("text_height_px", 59, "pass"),  # far outside the band, inside the target
+    ("letter_height", 100, "fail"), ("letter_height", 5, "fail"),  # both sides, outside the target 15 to 60
+    ("letter_height", 16, "pass"), ("letter_height", 59, "pass"),  # far outside the band, inside the target
     ("brisque_p90", 31, "fail"), ("sharpness_p10", 11, "fail"), ("brisque_beyond", 31, "fail"), ("unreadable_share", 31, "fail"),
 ])
 @pytest.mark.parametrize("rule", ["mean", "median", "quantile"])
@@ -288,7 +290,7 @@ def test_missing_batches_are_not_counted_in_a_window_of_batches():
 @pytest.mark.parametrize("metric, limit, value, expected", [
     ("brisque", 30, 30, "learning"), ("brisque", 30, 30.1, "fail"), ("contrast", .3, .2, "fail"), ("contrast", .3, .4, "learning"),
     ("skew_deg", 3, -4, "fail"), ("skew_deg", 3, -2, "learning"), ("brightness", 120, 110, "fail"), ("brightness", 120, 130, "learning"),
-    ("text_height_px", 80, 90, "fail"), ("text_height_px", (12, 80), 11, "fail"), ("text_height_px", [12, 80], 81, "fail"),
+    ("letter_height", 80, 90, "fail"), ("letter_height", (12, 80), 11, "fail"), ("letter_height", [12, 80], 81, "fail"),
     ("brisque", (5, 40), 3, "fail"), ("brisque", (5, None), 3, "fail"), ("brisque", (None, 40), 41, "fail"), ("brisque", (5, 40), 20, "learning"),
     ("skew_deg", (-2, 5), -3, "fail"), ("skew_deg", (-2, 5), 1, "learning"),
 ])
@@ -334,8 +336,8 @@ def test_settings_that_make_no_sense_are_refused(kwargs, expected):
 
 
 def test_one_limit_inside_a_target_range_is_ambiguous():
-    with pytest.raises(SettingsError, match="outside the target range 15 to 60 of text_height_px"):
-        judge_window(series(QUIET), "text_height_px", limit=20)
+    with pytest.raises(SettingsError, match="outside the target range 15 to 60 of letter_height"):
+        judge_window(series(QUIET), "letter_height", limit=20)
 
 
 @pytest.mark.parametrize("frame, error, expected", [
@@ -362,7 +364,7 @@ def test_an_unknown_metric_names_the_known_ones():
     (dict(window=timedelta(hours=210)), "mean of 8 batches in 210h is 21; limit 23.27 (mean + 3 sd); got 31"),
     (dict(limit=22), "mean of 10 batches in 30d is 20.9; limit 22 (absolute); got 31"),
     (dict(metric="contrast"), "mean of 10 batches in 30d is 20.9; limit 18.69 (mean - 3 sd); got 31"),
-    (dict(metric="text_height_px"), "mean of 10 batches in 30d is 20.9; limits 15 (target range) and 60 (target range); got 31"),
+    (dict(metric="letter_height"), "mean of 10 batches in 30d is 20.9; limits 15 (target range) and 60 (target range); got 31"),
     (dict(two_sided=True), "mean of 10 batches in 30d is 20.9; limits 18.69 (mean - 3 sd) and 23.11 (mean + 3 sd); got 31"),
 ])
 def test_the_reason_names_rule_limit_and_history(kwargs, expected):

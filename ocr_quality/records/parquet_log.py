@@ -264,13 +264,14 @@ class ParquetLog:
         "Rows of the log; files of other models and days, and columns not asked for, are not read"
         since, until = _bound(since, False), _bound(until, True)
         wanted = None if columns is None else {*columns} | ({TIME} if since or until else set()) | ({BATCH} if batch is not None else set())
-        for again in (True, True, True, True, False):
+        for wait in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, None):
             files = [f for f in self.files(model) if (since is None or f.date >= since.date()) and (until is None or f.date <= until.date())]
             try:
                 with ThreadPoolExecutor(8) as pool: tables = list(pool.map(lambda f: filter_rows(_load(f, wanted), batch, since, until), files))
             except _Gone:
-                if again: continue
-                raise
+                if wait is None: raise
+                time.sleep(wait)
+                continue
             return join_tables(tables, _EMPTY if not tables and columns is None else columns).to_pandas()
 
 _EMPTY = [MODEL, BATCH, TIME, URI, PAGE, REASON]  # Columns of a log without rows
