@@ -1,9 +1,9 @@
-# Everything from a bare checkout with Python 3.11 or later and make. PYTHON=python3.12 make test takes another interpreter.
+# Everything from a bare checkout with Python 3.11 or later and make. After make clean, PYTHON=python3.12 make test takes another interpreter.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PROJECT := settings.ini setup.py pyproject.toml
 FOLDER ?=
 
-.PHONY: demo test quick lab bench kats readme clean help
+.PHONY: demo test lab bench kats readme clean help
 
 help:
 	@echo "make demo    a month and a half of scanned claims, a failing scanner, the alert that names it"
@@ -15,7 +15,7 @@ help:
 # uv, where pip can bring it, installs in seconds; plain pip does the same, slower.
 define venv
 	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or later, found none; install one or say make PYTHON=/path/to/python3.11"; exit 2; }
-	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) || { rm -rf $(1); echo "$(PYTHON) cannot make a virtual environment; Debian needs the package python3-venv"; exit 2; }
 	@$(1)/bin/python -m uv --version >/dev/null 2>&1 || $(1)/bin/python -m pip install -q --disable-pip-version-check uv || echo "no uv here, pip does"
 endef
 define install

@@ -7,18 +7,23 @@ __all__ = ['ModelSettings', 'check_settings', 'model_settings', 'set_model', 'ap
 
 # %% ../../nbs/jobs/58_model_settings.ipynb #54e58b9e
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..core import SettingsError, parse_span
-from ..judge.window import WindowRule
-from ..metrics import metric_info, worse_tail
+from ..core import TIME, VALUE, SettingsError, parse_span, settings
+from ..judge.window import WindowRule, judge_window
+from ..metrics import metric_info, worse_tails
+from ..records.checks import check_name
 from ..records.store import MetricStore
 from ..tell.notify import check_recipient
 
 # %% ../../nbs/jobs/58_model_settings.ipynb #86961b44
+_NONE = pd.DataFrame({TIME: pd.Series(dtype="datetime64[us, UTC]"), VALUE: pd.Series(dtype=float)})  # A series on which a rule can be tried
+
 class ModelSettings(BaseModel):
     "Settings of one model; unknown names and impossible values are refused"
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,12 +31,13 @@ class ModelSettings(BaseModel):
     judge: list[str] = Field(default_factory=list)  # Series judged; empty: the index and its worse tail
     rule: Literal["mean", "median", "quantile", "limit"] = "mean"  # Centre and spread of the window; `limit`: no window, the absolute limit alone
     window: str = "30d"  # Length of time, or a number of batches
-    k: float = Field(3.5, gt=0)  # Spreads between centre and limit, for mean and median
+    k: float = Field(3.5, gt=0, allow_inf_nan=False)  # Spreads between centre and limit, for mean and median
     quantile: float = Field(0.99, gt=0.5, lt=1)  # Quantile of the window on the worse side, for rule quantile
-    min_points: int = Field(10, ge=2)  # Batches in the window before it judges
+    min_points: int | None = Field(None, ge=2)  # Batches in the window before it judges; None: a third of what a daily window holds, 4 to 10
     exclude_alarms: bool = True  # Failing batches teach nobody: a fault that lasts stays a fault until its batches leave the window
-    limit: float | None = None  # Absolute limit of the index, on its worse side; holds from the first batch on
-    max_unreadable: float = Field(0.2, gt=0, le=1)  # Share of unreadable pages that raises an alert by itself
+    limit: float | None = Field(None, allow_inf_nan=False)  # Absolute limit of the index, on its worse side; holds from the first batch on
+    max_unreadable: float = Field(0.2, gt=0, lt=1)  # A larger share of unreadable pages raises an alert by itself
+    max_blank: float = Field(0.95, gt=0, lt=1)  # A larger share of blank pages raises an alert by itself
     metrics: list[str] = Field(default_factory=list)  # Metrics measured; empty: all
     pattern: str | None = None  # Tags in the path, such as {date}/{scanner}
     dpi: int | None = Field(None, ge=36, le=1200)  # Resolution for PDF pages; None: OCR_QUALITY_DPI
@@ -58,21 +64,27 @@ class ModelSettings(BaseModel):
         return list(dict.fromkeys(value))
 
     @model_validator(mode="after")
-    def _limited(self):
+    def _judges(self):
         if self.rule == "limit" and self.limit is None: raise ValueError("expected a limit where the rule is 'limit', got none; set one")
+        if self.rule == "limit" and self.judge: raise ValueError("expected no series to judge where the rule is 'limit', which holds the index alone")
+        if own := {"unreadable_share", "blank_share"} & {self.index, *self.judge}:
+            raise ValueError(f"expected metrics of a page, got {', '.join(sorted(own))}; max_unreadable and max_blank hold these")
+        for name in self.series: judge_window(_NONE, name, **vars(self.rule_for(name)))
         return self
 
     @property
     def series(self) -> list[str]:
         "Names of the series that are judged"
         if self.rule == "limit": return [self.index]
-        return self.judge or [self.index, worse_tail(self.index)]
+        return self.judge or [self.index, *worse_tails(self.index)]
 
     def rule_for(self, series: str) -> WindowRule:
         "The window rule for one series; the absolute limit belongs to the index alone"
         window = int(self.window) if self.window.isdigit() else self.window
+        days = window if isinstance(window, int) else parse_span(window).total_seconds() / 86400
+        enough = self.min_points or int(min(10, max(4, days // 3), window if isinstance(window, int) else 10))
         limit = self.limit if series == self.index else None
-        return WindowRule(rule=self.rule, window=window, k=self.k, quantile=self.quantile, min_points=self.min_points, limit=limit,
+        return WindowRule(rule=self.rule, window=window, k=self.k, quantile=self.quantile, min_points=enough, limit=limit,
                           exclude_alarms=self.exclude_alarms)
 
 def check_settings(
@@ -80,6 +92,10 @@ def check_settings(
     values: dict,  # Settings by name
 ) -> ModelSettings:  # The checked settings, defaults filled in
     "Check `values`; `SettingsError` in one sentence that names the field and never a recipient's URL"
+    check_name(name, "model", slash=False)
+    if plugins := settings().plugins:
+        from ocr_quality.images.quality import load_plugins
+        load_plugins(plugins)
     try: return ModelSettings(**values)
     except ValidationError as e:
         first = e.errors(include_input=False, include_url=False)[0]
@@ -94,19 +110,21 @@ def model_settings(store: MetricStore, name: str) -> ModelSettings:
     values = store.model(name) | {"recipients": store.recipients(name)} if name in known else {}
     return check_settings(name, values)
 
-def _put(store: MetricStore, name: str, checked: ModelSettings) -> None:
-    store.put_model(name, checked.model_dump(exclude={"recipients"}, exclude_defaults=True), merge=False)
-    store.set_recipients(name, checked.recipients)
+def _put(store: MetricStore, checked: dict[str, ModelSettings]) -> None:
+    "Write the settings of models, all or none"
+    store.put_models({name: {"settings": s.model_dump(exclude={"recipients"}, exclude_defaults=True), "recipients": s.recipients}
+                      for name, s in checked.items()})
 
 def set_model(
     store: MetricStore,
     name: str,  # The model; made if it is new
+    unset: Iterable[str] = (),  # Settings to bring back to their defaults
     **changes,  # Settings to change, by name
 ) -> ModelSettings:  # All settings afterwards
     "Change some settings of a model; `SettingsError` and no change if one is wrong"
-    if not name.strip() or set("/?#") & set(name): raise SettingsError(f"expected a model name without / ? #, got {name!r}")
-    checked = check_settings(name, model_settings(store, name).model_dump() | changes)
-    _put(store, name, checked)
+    values = {k: v for k, v in model_settings(store, name).model_dump().items() if k not in unset}
+    checked = check_settings(name, values | changes)
+    _put(store, {name: checked})
     return checked
 
 def apply_models(
@@ -120,5 +138,5 @@ def apply_models(
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
         raise SettingsError(f"expected a table [models.NAME] for each model in {file}, got none")
     checked = {name: check_settings(name, values) for name, values in tables.items()}
-    for name, value in checked.items(): _put(store, name, value)
+    _put(store, checked)
     return list(checked)

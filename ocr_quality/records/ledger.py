@@ -199,18 +199,39 @@ class ModelBook(Database):
         urls: Iterable[str],  # apprise URLs, kept as given; `${NAME}` is filled in at delivery only
     ) -> None:
         "Replace the recipients of `model`"
-        check_name(model, "set_recipients, model", slash=False)
-        if isinstance(urls, str): raise SettingsError("set_recipients: expected a list of URLs, got one text; put it in a list")
+        rows = self._recipient_rows(model, urls)
+        def work(conn):
+            self._know(conn, model)
+            self._replace(conn, model, rows)
+        self._run(work, writes=True)
+
+    def put_models(self,
+        given: dict[str, dict],  # By name: `settings` (a dict that replaces the earlier one) and `recipients` (a list of apprise URLs)
+    ) -> None:
+        "Store settings and recipients of several models in one transaction, all or none"
+        rows = {name: self._recipient_rows(name, told["recipients"]) for name, told in given.items()}
+        def work(conn):
+            for name, told in given.items():
+                self._know(conn, name)
+                conn.execute(models.update().where(models.c.name == name).values(settings=told["settings"]))
+                self._replace(conn, name, rows[name])
+        self._run(work, writes=True)
+
+    def _recipient_rows(self, model: str, urls: Iterable[str]) -> list[dict]:
+        "Rows for the recipients of `model`, checked"
+        check_name(model, "recipients, model", slash=False)
+        if isinstance(urls, str): raise SettingsError("recipients: expected a list of URLs, got one text; put it in a list")
         rows = [{"model": model, "url": u, "position": i} for i, u in enumerate(dict.fromkeys(urls))]
         for i, r in enumerate(rows):
             if not isinstance(r["url"], str) or not r["url"].strip():
-                raise SettingsError(f"set_recipients: expected a URL as text, item {i} is none; leave it out")
-        def work(conn):
-            self._know(conn, model)
-            conn.execute(models.update().where(models.c.name == model).values(updated=utc_now()))
-            conn.execute(recipients.delete().where(recipients.c.model == model))
-            if rows: conn.execute(recipients.insert(), rows)
-        self._run(work, writes=True)
+                raise SettingsError(f"recipients: expected a URL as text, item {i} is none; leave it out")
+        return rows
+
+    def _replace(self, conn: sa.Connection, model: str, rows: list[dict]) -> None:
+        "Replace the recipients of a known model"
+        conn.execute(models.update().where(models.c.name == model).values(updated=utc_now()))
+        conn.execute(recipients.delete().where(recipients.c.model == model))
+        if rows: conn.execute(recipients.insert(), rows)
 
     def recipients(self, model: str) -> list[str]:
         "URLs of who is told about `model`, unredacted, as they were given; none for an unknown model"
