@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FINGERPRINT', 'IN_FLIGHT', 'page_frame', 'iter_measured', 'measure_batch', 'judged_values', 'share_beyond',
-           'count_pages', 'summarise']
+           'metric_columns', 'readable', 'count_pages', 'summarise']
 
 # %% ../../nbs/images/17_batch.ipynb #ede11c75
 import logging
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +18,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from ..core import BATCH, PAGE, REASON, TIME, URI, EmptyBatchError, SourceError, reason_column, settings, tag_column
+from ..core import BATCH, PAGE, REASON, TIME, URI, EmptyBatchError, MetricError, SettingsError, SourceError, reason_column, settings, tag_column
 from .decode import Page
-from .quality import default_metrics, measure
+from .quality import METRIC_FUNCTIONS, default_metrics, measure
 from .source import Batch, File, Source, open_source, prefetch
 from ..metrics import metric_info
 
@@ -59,16 +60,22 @@ def _measured(
                 while len(waiting) > 4 * workers or (len(waiting) > 1 and sum(size for size, _ in waiting) > IN_FLIGHT):
                     yield waiting.popleft()[1].result()
             while waiting: yield waiting.popleft()[1].result()
-        finally:
-            for _, future in waiting: future.cancel()
+        finally: pool.shutdown(wait=False, cancel_futures=True)  # a closed generator or Ctrl-C waits for what runs, not for what is queued
+
+_opencv = {"batches": 0, "threads": 0, "lock": threading.Lock()}
 
 @contextmanager
 def _one_opencv_thread():
-    "Our workers are the threads; OpenCV's own would fight them for the cores"
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    "Our workers are the threads; OpenCV's own would fight them for the cores. The last batch of the process to end gives them back"
+    with _opencv["lock"]:
+        if not _opencv["batches"]: _opencv["threads"] = cv2.getNumThreads()
+        _opencv["batches"] += 1
+        cv2.setNumThreads(1)
     try: yield
-    finally: cv2.setNumThreads(before)
+    finally:
+        with _opencv["lock"]:
+            _opencv["batches"] -= 1
+            if not _opencv["batches"]: cv2.setNumThreads(_opencv["threads"])
 
 # %% ../../nbs/images/17_batch.ipynb #24635e81
 def page_frame(
@@ -110,7 +117,8 @@ def iter_measured(
 ) -> Iterator[pd.DataFrame]:  # Page frames, in the source's order
     "Measure every page of `source`, a chunk at a time; `EmptyBatchError` if there is no file"
     files, metrics = _files(source), list(metrics or default_metrics())
-    for m in metrics: metric_info(m)
+    if unknown := [m for m in metrics if m not in METRIC_FUNCTIONS]:
+        raise MetricError(f"expected metrics among {', '.join(METRIC_FUNCTIONS)}, got {', '.join(unknown)}; OCR_QUALITY_PLUGINS brings your own")
     if not files: raise EmptyBatchError(f"expected at least one page, got none in {source}; check the path and the pattern")
     rows: list[dict] = []
     with _one_opencv_thread(), _bar(len(files), progress) as bar:
@@ -141,11 +149,26 @@ def share_beyond(
     metric: str,  # Its name, which tells the worse side
     limit: float | None = None,  # The limit on the worse side; None: the target range where there is one
 ) -> float:  # 0 to 1; NaN without a limit or without values
-    "Share of `values` on the worse side of `limit`, or outside the target range"
+    "Share of `values` on the worse side of `limit`, or outside the target range; `SettingsError` for a limit inside it"
     info, values = metric_info(metric), judged_values(values.dropna(), metric)
     if values.empty or (limit is None and info.target is None): return np.nan
-    if info.target is not None and limit is None: return float((~values.between(*info.target)).mean())
-    return float((values < limit if info.worse == "low" else values > limit).mean())
+    if limit is None: return float((~values.between(*info.target)).mean())
+    worse = info.worse
+    if worse == "both":
+        if info.target[0] < limit < info.target[1]:
+            raise SettingsError(f"expected a limit of {metric} outside its target range {info.target[0]:g} to {info.target[1]:g}, got {limit:g}")
+        worse = "low" if limit <= info.target[0] else "high"
+    return float((values < limit if worse == "low" else values > limit).mean())
+
+# %% ../../nbs/images/17_batch.ipynb #173abf17
+def metric_columns(pages: pd.DataFrame) -> list[str]:
+    "Names of the metrics that a page frame has columns for"
+    return [m for c in pages.columns if c.endswith("_reason") and not c.startswith("tag_") and (m := c.removesuffix("_reason")) in pages.columns]
+
+def readable(pages: pd.DataFrame) -> pd.DataFrame:
+    "The pages that were read and are not blank"
+    keep = pages[REASON].isna() if REASON in pages else pd.Series(True, pages.index)
+    return pages[keep & (pages["blank"] != 1)] if "blank" in pages else pages[keep]
 
 def count_pages(pages: pd.DataFrame) -> dict[str, int]:
     "Numbers of `pages`, of `unreadable` ones (the page as a whole failed) and of `blank` ones in a page frame"
@@ -156,13 +179,12 @@ def summarise(
     pages: pd.DataFrame,  # A page frame
     limits: dict[str, float] | None = None,  # Limit by metric for the column `beyond`
 ) -> pd.DataFrame:  # Index: metric; columns: median mean p10 p90 beyond n missing pages unreadable blank
-    "Numbers of a batch; `n` pages have a value, `missing` are readable and have none"
-    counts, readable = count_pages(pages), pages[pages[REASON].isna()]
-    metrics = [c.removesuffix("_reason") for c in pages.columns if c.endswith("_reason")]
+    "Numbers of a batch; `n` pages have a value, `missing` are readable, not blank, and have none"
+    counts, legible = count_pages(pages), readable(pages)
     def numbers(metric: str) -> dict:
-        values = judged_values(readable[metric].dropna(), metric)
+        values = judged_values(legible[metric].dropna(), metric)
         p10, median, p90 = np.percentile(values, [10, 50, 90]) if len(values) else [np.nan] * 3
         beyond = share_beyond(values, metric, (limits or {}).get(metric))
         return {"median": median, "mean": values.mean() if len(values) else np.nan, "p10": p10, "p90": p90, "beyond": beyond,
-                "n": len(values), "missing": len(readable) - len(values)} | counts
-    return pd.DataFrame({m: numbers(m) for m in metrics}).T.rename_axis("metric").astype({k: int for k in ("n", "missing", *counts)})
+                "n": len(values), "missing": len(legible) - len(values)} | counts
+    return pd.DataFrame({m: numbers(m) for m in metric_columns(pages)}).T.rename_axis("metric").astype({k: int for k in ("n", "missing", *counts)})
