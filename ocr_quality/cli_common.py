@@ -103,7 +103,7 @@ def shorten(text: str, width: int) -> str:
 def fit(texts: dict[str, list[str]], width: int, optional: list[str]) -> dict[str, list[str]]:
     "The columns of a table that fit into `width`: optional ones go first, from the right, then long texts are shortened"
     def widths() -> dict[str, int]: return {c: max(map(len, [c, *t])) for c, t in texts.items()}
-    def missing() -> int: return sum(widths().values()) + 2 * (len(texts) - 1) - width
+    def missing() -> int: return sum(widths().values()) + 3 * (len(texts) - 1) + 2 - width
     for column in reversed(optional):
         if missing() > 0 and column in texts: texts = {c: t for c, t in texts.items() if c != column}
     while (over := missing()) > 0:
@@ -127,7 +127,7 @@ def show(
     console = Console()
     room = width or (console.width if sys.stdout.isatty() else 10_000)
     texts = fit({str(c): [cell(v) for v in frame[c]] for c in frame.columns}, room, list(optional))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=SIMPLE_HEAD)
     for column in texts:
         number = frame[column].dtype.kind in "fiu"
         table.add_column(column, justify="right" if number else "left", style=styles.get(column), no_wrap=True)

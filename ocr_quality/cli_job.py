@@ -40,7 +40,7 @@ def runs(job: Annotated[str | None, typer.Argument(help="Only this job's.")] = N
     with MetricStore() as store: frame = job_runs(store, job)
     if json: return typer.echo(to_json(records(frame)))
     if frame.empty: return typer.echo("no runs yet: ocr-quality job run image_quality -p source=… -p model=…")
-    show(frame[["started", "ended", "job", "status", "error", "html"]], error="red")
+    show(frame[["started", "job", "status", "error", "html"]], optional=["html"], error="red")
 
 # %% ../nbs/82_cli_job.ipynb #322dab3c
 @app.command()
@@ -73,7 +73,7 @@ def list_(json: AsJson = False) -> None:
     frame = scheduled_jobs()
     if json: return typer.echo(to_json(records(frame)))
     if frame.empty: return typer.echo("no scheduled jobs")
-    show(frame)
+    show(frame, optional=["timezone", "notebook", "parameters"])
 
 @app.command()
 def crontab() -> None:

@@ -16,11 +16,21 @@ from .cli_common import AsJson, OneLineErrors, show, to_json
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, help="Settings of models: rules, limits, recipients.")
 Name = Annotated[str, typer.Argument(help="The model, such as claims-ocr.")]
 
+def _known(settings: list[str]) -> list[str]:
+    "Names of settings, as the options write them"
+    from ocr_quality.core import SettingsError
+    from ocr_quality.jobs.model_settings import ModelSettings
+    found = [s.strip().replace("-", "_") for s in settings]
+    if unknown := [s for s in found if s not in ModelSettings.model_fields]:
+        raise SettingsError(f"expected settings among {', '.join(ModelSettings.model_fields)}, got {', '.join(unknown)}")
+    return found
+
 @app.command("set")
 def set_(
     name: Name,
     recipient: Annotated[list[str] | None, typer.Option(help="apprise URL; again for more. ${NAME} is taken from the environment.")] = None,
     no_recipients: Annotated[bool, typer.Option("--no-recipients", help="Tell nobody.")] = False,
+    unset: Annotated[list[str] | None, typer.Option(help="Setting to bring back to its default, such as limit; again for more.")] = None,
     index: Annotated[str | None, typer.Option(help="Metric whose median is the batch's index.")] = None,
     judge: Annotated[str | None, typer.Option(help="Comma-separated series; the index and its worse tail by default.")] = None,
     rule: Annotated[str | None, typer.Option(help="mean, median, quantile, or limit for the absolute limit alone.")] = None,
@@ -30,7 +40,8 @@ def set_(
     min_points: Annotated[int | None, typer.Option(help="Batches in the window before it judges.")] = None,
     exclude_alarms: Annotated[bool | None, typer.Option(help="Whether later windows leave failing batches out.")] = None,
     limit: Annotated[float | None, typer.Option(help="Absolute limit of the index, on its worse side.")] = None,
-    max_unreadable: Annotated[float | None, typer.Option(help="Share of unreadable pages that alerts by itself.")] = None,
+    max_unreadable: Annotated[float | None, typer.Option(help="A larger share of unreadable pages alerts by itself.")] = None,
+    max_blank: Annotated[float | None, typer.Option(help="A larger share of blank pages alerts by itself.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated metrics to measure.")] = None,
     pattern: Annotated[str | None, typer.Option(help="Tags in the path, such as '{date}/{scanner}'.")] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are drawn.")] = None,
@@ -41,9 +52,10 @@ def set_(
     from ocr_quality.jobs.model_settings import set_model
     from ocr_quality.records.store import MetricStore
     given = {"index": index, "judge": names(judge), "rule": rule, "window": window, "k": k, "quantile": quantile, "min_points": min_points,
-             "exclude_alarms": exclude_alarms, "limit": limit, "max_unreadable": max_unreadable, "metrics": names(metrics),
-             "pattern": pattern, "dpi": dpi, "show_pages": show_pages, "recipients": [] if no_recipients else recipient or None}
-    with MetricStore() as store: set_model(store, name, **{key: v for key, v in given.items() if v is not None})
+             "exclude_alarms": exclude_alarms, "limit": limit, "max_unreadable": max_unreadable, "max_blank": max_blank,
+             "metrics": names(metrics), "pattern": pattern, "dpi": dpi, "show_pages": show_pages,
+             "recipients": [] if no_recipients else recipient or None}
+    with MetricStore() as store: set_model(store, name, unset=_known(unset or []), **{k: v for k, v in given.items() if v is not None})
     show_(name)
 
 @app.command()
@@ -66,7 +78,7 @@ def show_(name: Name, json: AsJson = False) -> None:
     "Show all settings of a model, defaults included; recipients without their secrets."
     from ocr_quality.records.store import MetricStore
     with MetricStore() as store:
-        store.model(name)
+        if name not in store.model_names(): store.model(name)
         values = _shown(store, name)
     if json: return typer.echo(to_json({"model": name} | values))
     typer.echo(f"[models.{name}]")
@@ -76,11 +88,11 @@ def show_(name: Name, json: AsJson = False) -> None:
 
 @app.command("list")
 def list_(json: AsJson = False) -> None:
-    "List the models that have settings."
+    "List the models that have settings or logged points."
     import pandas as pd
 
     from ocr_quality.records.store import MetricStore
-    with MetricStore() as store: rows = [{"model": m} | _shown(store, m) for m in store.models()["model"]]
+    with MetricStore() as store: rows = [{"model": m} | _shown(store, m) for m in sorted({*store.models()["model"], *store.model_names()})]
     if json: return typer.echo(to_json(rows))
     if not rows: return typer.echo("no models yet: ocr-quality model set NAME")
     show(pd.DataFrame(rows)[["model", "index", "rule", "window", "k", "limit", "recipients"]].assign(recipients=lambda d: d.recipients.str.len()))

@@ -36,8 +36,8 @@ class ModelSettings(BaseModel):
     min_points: int | None = Field(None, ge=2)  # Batches in the window before it judges; None: a third of what a daily window holds, 4 to 10
     exclude_alarms: bool = True  # Failing batches teach nobody: a fault that lasts stays a fault until its batches leave the window
     limit: float | None = Field(None, allow_inf_nan=False)  # Absolute limit of the index, on its worse side; holds from the first batch on
-    max_unreadable: float = Field(0.2, gt=0, lt=1)  # A larger share of unreadable pages raises an alert by itself
-    max_blank: float = Field(0.95, gt=0, lt=1)  # A larger share of blank pages raises an alert by itself
+    max_unreadable: float = Field(0.2, gt=0, le=1)  # A larger share of unreadable pages raises an alert by itself
+    max_blank: float = Field(0.95, gt=0, le=1)  # A larger share of blank pages raises an alert by itself
     metrics: list[str] = Field(default_factory=list)  # Metrics measured; empty: all
     pattern: str | None = None  # Tags in the path, such as {date}/{scanner}
     dpi: int | None = Field(None, ge=36, le=1200)  # Resolution for PDF pages; None: OCR_QUALITY_DPI

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core import BATCH, MODEL, PAGE, REASON, TIME, URI, OcrQualityError, StoreError, TimeError, parse_time
+from ..core import BATCH, MODEL, PAGE, REASON, TIME, URI, OcrQualityError, SourceError, StoreError, TimeError, parse_time
 from ..objects import delete, is_remote, join_uri, list_files, local_path, open_reader, read_bytes, write_bytes
 from .tables import filter_rows, fit, join_tables, to_table, unify, utf8
 
@@ -55,6 +55,14 @@ def _file_part(name: str) -> str:
     "File of a batch; a long name is cut and told apart by its checksum"
     part = quote_part(name)
     return part if 0 < len(part) <= _MAX_PART else f"{part[:_MAX_PART - 20]}-{sha256(part.encode()).hexdigest()[:16]}"
+
+def _unique_part() -> str:
+    "File name that nothing has yet: the time in nanoseconds and a random part"
+    return f"{time.time_ns():020d}-{uuid4().hex[:12]}"
+
+def _may_hold(part: str, batch: str | None) -> bool:
+    "Whether the file `part` may have rows of `batch`: its own file, or one of `append`, which may have rows of any"
+    return batch is None or part == _file_part(batch) or re.fullmatch(r"\d{20}-[0-9a-f]{12}", part) is not None
 
 def _day(when: date | datetime | str) -> date:
     "Day of a partition, UTC; `TimeError` for a time without zone"
@@ -115,7 +123,7 @@ class LogWriter:
     def _publish(self) -> None:
         "Close the file, give it its name, and remove what it replaces"
         if not self._writer: return
-        former = [] if self._unique else list(self._log._listed(self._model, self._name))
+        former = [] if self._unique else _patiently(lambda: self._log._listed(self._model, lambda name: name == self._name))
         latest = max((int(_stamp(f)[:20] or 0) for f in former), default=0)
         stamp = f"{max(time.time_ns(), latest + 1):020d}-{uuid4().hex}".encode()
         with _speaking(self.uri):
@@ -165,7 +173,17 @@ class LogFile:
     size: int = 0  # Bytes
 
 class _Gone(StoreError):
-    "A file that was replaced between being listed and being read"
+    "A file that was replaced while it was listed, or between being listed and being read"
+
+_WAITS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # Seconds
+_T = TypeVar("_T")
+
+def _patiently(work: Callable[[], _T]) -> _T:
+    "What `work` returns, begun anew a few times while files are replaced under it"
+    for wait in _WAITS:
+        try: return work()
+        except _Gone: time.sleep(wait)
+    return work()
 
 @contextmanager
 def _opened(file: LogFile) -> Iterator[pq.ParquetFile]:
@@ -209,7 +227,7 @@ class ParquetLog:
         date: date | datetime | str,  # Day of the batch: `2026-03-01`, a date, or an instant
     ) -> str:  # Its URI
         "Write `frame` as a file of its own, beside whatever is there"
-        with LogWriter(self, model, _day(date), f"{time.time_ns():020d}-{uuid4().hex[:12]}", unique=True) as f: f.write(frame)
+        with LogWriter(self, model, _day(date), _unique_part(), unique=True) as f: f.write(frame)
         return f.uri
 
     def open(self,
@@ -220,25 +238,49 @@ class ParquetLog:
         "Write a batch chunk by chunk; at the end it replaces the file of the same model and name, whatever its day. No rows, no change"
         return LogWriter(self, model, _day(date), _file_part(name))
 
-    def files(self, model: str | None = None) -> list[LogFile]:
-        "Visible files (of one `model`) by model, day and name; of several with one name only the one written last"
-        byname: dict[tuple, list[LogFile]] = {}
-        for f in self._listed(model): byname.setdefault((f.model, f.name), []).append(f)
-        return sorted((fs[0] if len(fs) == 1 else max(fs, key=_stamp) for fs in byname.values()), key=lambda f: (f.model, f.date, f.name))
+    def files(self,
+        model: str | None = None,  # Only this model's
+        first: date | None = None,  # Days of partitions, both included
+        last: date | None = None,
+        batch: str | None = None,  # Only those that may have rows of this batch: its own file, and what was appended
+    ) -> list[LogFile]:
+        "Visible files by model, day and name; of several with one name only the one written last"
+        return _patiently(lambda: self._latest(model, first, last, batch))
 
-    def _listed(self, model: str | None, name: str | None = None) -> Iterator[LogFile]:
-        "Every visible file of `model` and `name`, by URI"
+    def _latest(self, model: str | None, first: date | None, last: date | None, batch: str | None) -> list[LogFile]:
+        "As `files`; names are listed on all days, as a batch may have moved, but no file outside the days is opened unless it shares its name"
+        def within(f: LogFile) -> bool: return (first is None or f.date >= first) and (last is None or f.date <= last)
+        byname: dict[tuple, list[LogFile]] = {}
+        for f in self._listed(model, lambda name: _may_hold(name, batch)): byname.setdefault((f.model, f.name), []).append(f)
+        found = (fs[0] if len(fs) == 1 else max(fs, key=_stamp) for fs in byname.values() if any(map(within, fs)))
+        return sorted(filter(within, found), key=lambda f: (f.model, f.date, f.name))
+
+    def _listed(self, model: str | None, wanted: Callable[[str], bool]) -> list[LogFile]:
+        "Every visible file of `model` whose name is `wanted`, by URI; `_Gone` when one was moved meanwhile"
         top = self.root if model is None else join_uri(self.root, _model_part(model))
-        with _speaking(top): entries = list_files(top)
+        with _speaking(top):
+            mark = self._mark()
+            entries = list_files(top)
+            if self._mark() != mark: raise _Gone(f"page log: expected the files below {top} to stay while they are listed, they keep moving; run again")
+        found = []
         for e in entries:
             below = e.uri.removeprefix(self.root).replace(os.sep, "/").lstrip("/")
             m = re.fullmatch(r"model=([^/]+)/date=(\d{4}-\d\d-\d\d)/([^/._][^/]*)\.parquet", below)
-            if m and name in (None, m[3]): yield LogFile(e.uri, unquote_part(m[1]), date.fromisoformat(m[2]), m[3], e.size)
+            if m and wanted(m[3]): found.append(LogFile(e.uri, unquote_part(m[1]), date.fromisoformat(m[2]), m[3], e.size))
+        return found
+
+    def _mark(self) -> bytes:
+        "What `root/.moved` says; nothing as long as no file was ever moved"
+        try: return read_bytes(join_uri(self.root, ".moved"))
+        except SourceError as e:
+            if getattr(e, "reason", "") != "not found": raise
+            return b""
 
     def _remove_before(self, files: list[LogFile], stamp: bytes, kept: str) -> None:
         "Remove of `files` those that were closed before `stamp`; one closed later, in another process meanwhile, will remove us"
-        for f in files:
-            if f.uri != kept and _stamp(f) < stamp: delete(f.uri)
+        stale = [f.uri for f in files if f.uri != kept and _stamp(f) < stamp]
+        if stale: write_bytes(join_uri(self.root, ".moved"), uuid4().hex.encode())
+        for uri in stale: delete(uri)
 
     def _hidden(self) -> Path:
         "A new name that no reader looks at, in a folder from which a rename is one step"
@@ -259,19 +301,16 @@ class ParquetLog:
         since: date | datetime | str | None = None,  # Bounds on `time`, both included; a bare day means all of it, UTC
         until: date | datetime | str | None = None,
         columns: list[str] | None = None,  # Only these, in this order; one that no file has is missing throughout
-        batch: str | None = None,  # Only this batch's
+        batch: str | None = None,  # Only this batch's: of the file that `open` wrote under its name, and of those that `append` wrote
     ) -> pd.DataFrame:  # With the column `model` first, unless `columns` says otherwise; times in UTC
-        "Rows of the log; files of other models and days, and columns not asked for, are not read"
+        "Rows of the log; files of other models, days and batches, and columns not asked for, are not read"
         since, until = _bound(since, False), _bound(until, True)
         wanted = None if columns is None else {*columns} | ({TIME} if since or until else set()) | ({BATCH} if batch is not None else set())
-        for wait in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, None):
-            files = [f for f in self.files(model) if (since is None or f.date >= since.date()) and (until is None or f.date <= until.date())]
-            try:
-                with ThreadPoolExecutor(8) as pool: tables = list(pool.map(lambda f: filter_rows(_load(f, wanted), batch, since, until), files))
-            except _Gone:
-                if wait is None: raise
-                time.sleep(wait)
-                continue
-            return join_tables(tables, _EMPTY if not tables and columns is None else columns).to_pandas()
+        days = since and since.date(), until and until.date()
+        def load() -> list[pa.Table]:
+            files = self._latest(model, *days, batch)
+            with ThreadPoolExecutor(8) as pool: return list(pool.map(lambda f: filter_rows(_load(f, wanted), batch, since, until), files))
+        tables = _patiently(load)
+        return join_tables(tables, _EMPTY if not tables and columns is None else columns).to_pandas()
 
 _EMPTY = [MODEL, BATCH, TIME, URI, PAGE, REASON]  # Columns of a log without rows
