@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ocr_quality.core import MetricError, StoreError, TimeError, parse_time
-from ocr_quality.records.parquet_log import ParquetLog, quote_part, unquote_part
+from ocr_quality.records import parquet_log
+from ocr_quality.records.parquet_log import ParquetLog
+from ocr_quality.records.partition import quote_part, unquote_part
 
 DAY = "2026-03-01"
 
@@ -34,7 +36,7 @@ def put(log, frame, model="claims", day=DAY, name="b"):
 def written(log): return [p for p in Path(log.root).rglob("*.parquet") if p.is_file()]
 
 
-def hidden(log): return [p for p in Path(log.root).rglob("*") if p.is_file() and "model=" not in str(p)]
+def hidden(log): return [p for p in Path(log.root, ".tmp").rglob("*") if p.is_file()]
 
 
 # schemas
@@ -139,6 +141,38 @@ def test_model_days_columns_and_batch_narrow_what_is_read(log, monkeypatch):
     assert log.read("claims", batch="b4")["uri"].tolist() == ["b4/0.jpg", "b4/1.jpg"] and log.read("claims", batch="b9").empty
 
 
+def spied(monkeypatch, name):
+    "Files that the function `name` of the log is called with from now on"
+    calls, real = [], getattr(parquet_log, name)
+    monkeypatch.setattr(parquet_log, name, lambda first, *rest: calls.append(first) or real(first, *rest))
+    return calls
+
+
+def test_a_batch_is_read_from_its_own_file_and_what_was_appended(log, monkeypatch):
+    days = [f"2026-{m:02}-{d:02}" for m in (1, 2) for d in range(1, 26)]
+    for d in days: put(log, pages(2, batch=d, when=f"{d}T08:00:00Z"), day=d, name=d)
+    late = log.append(pages(1, batch=days[7], uri="late.jpg"), "claims", days[40])
+    loaded, listed, stamped = spied(monkeypatch, "_load"), spied(monkeypatch, "list_files"), spied(monkeypatch, "_stamp")
+    for i, d in enumerate(days):
+        rows = log.read("claims", batch=d)
+        assert set(rows["batch"]) == {d} and len(rows) == 2 + (i == 7)
+    assert len(loaded) == 100 and sum(f.uri == late for f in loaded) == 50 and len(listed) == 50 and not stamped
+    assert log.read("claims", batch="no such").empty and len(loaded) == 101
+    assert [f.name for f in log.files("claims", batch=days[3])] == [days[3], Path(late).stem]
+    assert len(log.read("claims", since=days[3], until=days[5], batch=days[4])) == 2 and len(loaded) == 102
+
+
+def test_days_out_of_range_are_not_opened_unless_a_batch_has_moved_there(log, monkeypatch):
+    for d in range(1, 10): put(log, pages(2, when=f"2026-03-0{d}T08:00:00Z"), day=f"2026-03-0{d}", name=f"b{d}")
+    with monkeypatch.context() as m:
+        m.setattr(ParquetLog, "_remove_before", lambda *a: None)  # as after a crash
+        put(log, pages(2, when="2026-03-01T08:00:00Z"), day="2026-03-01", name="b5")
+        put(log, pages(2, when="2026-03-01T08:00:00Z"), day="2026-03-02", name="b9")
+    loaded, stamped = spied(monkeypatch, "_load"), spied(monkeypatch, "_stamp")
+    assert len(log.read("claims", since="2026-03-04", until="2026-03-06")) == 4  # the fifth batch is now the first day's
+    assert [f.name for f in loaded] == ["b4", "b6"] and [f.name for f in stamped] == ["b5", "b5"]
+
+
 @pytest.mark.parametrize("since,until,want", [
     (None, None, 3), ("2026-03-01", "2026-03-01", 3), ("2026-03-01T08:00:00Z", None, 3), ("2026-03-01T08:00:00.000001Z", None, 2),
     (None, "2026-03-01T08:00:00Z", 1), ("2026-03-01T10:00:00+02:00", "2026-03-01T10:00:00+01:00", 2), (date(2026, 3, 2), None, 0),
@@ -199,7 +233,6 @@ def test_between_the_two_steps_of_a_replacement_the_later_file_counts(log, monke
 
 
 def test_of_two_writers_at_once_the_one_that_closed_last_stays(log, monkeypatch):
-    from ocr_quality.records import parquet_log
     put(log, pages(3), day="2026-03-05")
     rename, calls = parquet_log._rename, []
     def slow(source, target):
@@ -301,6 +334,28 @@ def test_a_reader_never_fails_while_a_batch_moves_between_days(log):
     assert not errors and len(log.files()) == 1
 
 
+@pytest.mark.parametrize("old,new", [("2026-03-05", "2026-03-01"), ("2026-03-01", "2026-03-05")])
+def test_a_batch_that_moves_while_the_folders_are_listed_is_not_missed(log, monkeypatch, old, new):
+    put(log, pages(5), day=old)
+    real, moved = os.scandir, []
+    def slow(path):
+        if str(path).endswith("date=2026-03-05") and not moved:  # the other day has been looked at
+            moved.append(1)
+            put(log, pages(5), day=new)
+        return real(path)
+    put(log, pages(1), day="2026-03-01", name="other"); put(log, pages(1), day="2026-03-05", name="another")
+    monkeypatch.setattr(os, "scandir", slow)
+    assert len(log.read("claims")) == 7 and moved
+
+
+def test_a_log_whose_files_never_rest_is_an_error_not_a_part_of_the_rows(log, monkeypatch):
+    put(log, pages(5))
+    monkeypatch.setattr(ParquetLog, "_mark", lambda self: os.urandom(8))
+    monkeypatch.setattr(parquet_log, "_WAITS", (0, 0))
+    for call in (log.files, log.read):
+        with pytest.raises(StoreError, match="move all the time; run again"): call()
+
+
 def test_threads_that_write_one_batch_at_once_leave_one(log):
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(6) as pool: list(pool.map(lambda i: put(log, pages(i + 1), day=f"2026-03-{i % 3 + 1:02}"), range(24)))
@@ -381,7 +436,7 @@ def test_the_same_log_in_a_bucket(bucket, tmp_path, monkeypatch):
     put(log, pages(5), day="2026-03-09")
     assert len(log.read("claims")) == 7 and len(log.files("claims")) == 2
     keys = [o["Key"] for o in bucket.list_objects_v2(Bucket="quality", Prefix="home/pages/")["Contents"]]
-    assert len(keys) == 3 and "home/pages/model=a%2F%C3%BC%20%252F/date=2026-03-01/%2E.%2Fx%20y.parquet" in keys
+    assert len(keys) == 4 and "home/pages/.moved" in keys and "home/pages/model=a%2F%C3%BC%20%252F/date=2026-03-01/%2E.%2Fx%20y.parquet" in keys
     assert not list(tmp_path.iterdir())
 
 
