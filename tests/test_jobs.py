@@ -263,7 +263,7 @@ def test_image_quality_runs_end_to_end(home, tmp_path, show):
     parameters = {"source": str(folder), "model": "claims-ocr"} | ({} if show is None else {"show_pages": show})
     run = run_notebook("image_quality", parameters)
     page = Path(run.html).read_text()
-    assert "2026-03-02" in page and "empty file" in page and page.count("image/png;base64") == (4 if show else 3)
+    assert "2026-03-02" in page and "empty file" in page and page.count("image/png;base64") == (5 if show else 4)
     with MetricStore() as store: assert store.series("claims-ocr", "pages")["value"].tolist() == [3]
     run_notebook("image_quality", parameters)
     with MetricStore() as store: assert store.series("claims-ocr", "pages")["value"].tolist() == [3]

@@ -34,12 +34,13 @@ def compile_pattern(
     out, seen = [], set()
     for part in re.split(r"(\{[^{}]*\}|…|\.\.\.|\*+)", pattern.strip().strip("/")):
         name = part[1:-1].strip()
-        if part.startswith("{"):
+        placeholder = re.fullmatch(r"\{[^{}]*\}", part)
+        if placeholder:
             if not name.isidentifier() or name in seen:
                 raise SettingsError(f"expected placeholders such as {{scanner}}, each once, got {part} in the pattern {pattern!r}; rename it")
             seen.add(name)
         elif re.search(r"[{}]", part): raise SettingsError(f"expected every brace to be closed in the pattern {pattern!r}; write {{name}}")
-        out.append(f"(?P<{name}>[^/]+?)" if part.startswith("{") else ".*?" if re.fullmatch(r"…|\.\.\.|\*+", part) else re.escape(part))
+        out.append(f"(?P<{name}>[^/]+?)" if placeholder else ".*?" if re.fullmatch(r"…|\.\.\.|\*+", part) else re.escape(part))
     return re.compile("".join(out) + r"(?:/.*)?")
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..core import TIME, VALUE, SettingsError, parse_span, settings
+from ..images.paths import compile_pattern
 from ..judge.window import WindowRule, judge_window
 from ..metrics import metric_info, worse_tails
 from ..records.checks import check_name
 from ..records.store import MetricStore
+from ..tell.change import base_metric
 from ..tell.notify import check_recipient
 
 # %% ../../nbs/jobs/58_model_settings.ipynb #86961b44
@@ -53,9 +55,19 @@ class ModelSettings(BaseModel):
 
     @field_validator("index", "judge", "metrics")
     @classmethod
-    def _known(cls, value):
-        for name in [value] if isinstance(value, str) else value: metric_info(name)
+    def _known(cls, value, field):
+        from ocr_quality.images.quality import METRIC_FUNCTIONS
+        for name in [value] if isinstance(value, str) else value:
+            metric_info(name)
+            if (base_metric(name) if field.field_name == "judge" else name) not in METRIC_FUNCTIONS:
+                raise ValueError(f"expected metrics of a page ({', '.join(METRIC_FUNCTIONS)}), got {name}")
         return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern(cls, value):
+        if value: compile_pattern(value)
+        return value or None
 
     @field_validator("recipients")
     @classmethod
@@ -67,8 +79,6 @@ class ModelSettings(BaseModel):
     def _judges(self):
         if self.rule == "limit" and self.limit is None: raise ValueError("expected a limit where the rule is 'limit', got none; set one")
         if self.rule == "limit" and self.judge: raise ValueError("expected no series to judge where the rule is 'limit', which holds the index alone")
-        if own := {"unreadable_share", "blank_share"} & {self.index, *self.judge}:
-            raise ValueError(f"expected metrics of a page, got {', '.join(sorted(own))}; max_unreadable and max_blank hold these")
         for name in self.series: judge_window(_NONE, name, **vars(self.rule_for(name)))
         return self
 
@@ -99,6 +109,7 @@ def check_settings(
     try: return ModelSettings(**values)
     except ValidationError as e:
         first = e.errors(include_input=False, include_url=False)[0]
+        if first["type"] == "extra_forbidden": first["msg"] = "there is no such setting"
         field = ".".join(map(str, first["loc"])) or "settings"
         known = f"; the settings are {', '.join(ModelSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
         raise SettingsError(f"model {name}, {field}: {first['msg'].removeprefix('Value error, ')}{known}") from None

@@ -262,11 +262,12 @@ def crontab(
     "The scheduled jobs as lines of a crontab, and one that delivers what alerts are due"
     scheduler = Scheduler(home)
     lines = ["# made by ocr-quality job crontab; a cron that does not know CRON_TZ (Debian's) goes by the machine's zone"]
-    if scheduler.house.store: lines.append("# OCR_QUALITY_STORE is set here; cron needs it too, in a line above these")
     zone = None
     for name, job in sorted(read_schedule(home).items(), key=lambda item: (item[1]["timezone"], item[0])):
         if job["timezone"] != zone: lines.append(f"CRON_TZ={(zone := job['timezone'])}")
         lines.append(_cron_line(job["cron"], job["cwd"], scheduler.home, [*(program or _program()), "job", "run", name], log_file(name, home)))
     deliver = [*_PYTHON, "from ocr_quality.jobs.schedule import deliver_alerts; deliver_alerts()"]
     lines.append(_cron_line("*/5 * * * *", "/", scheduler.home, deliver, log_file("alerts", home)))
+    if own := sorted(n for n in os.environ if n.startswith(("OCR_QUALITY_", "AWS_")) and n != "OCR_QUALITY_HOME"):
+        lines.append(f"# set here, and needed by cron too, in lines above the jobs: {', '.join(own)}; also what recipients take from ${{NAME}}")
     return "\n".join(lines) + "\n"
