@@ -582,6 +582,47 @@ def test_models_and_recipients(store):
     with pytest.raises(SettingsError, match=r"claims, forms"): store.model("claim")
 
 
+BOTH = {"settings": {"window": "7d"}, "recipients": ["json://new"]}
+HALF = {"settings": {}, "recipients": []}
+BAD_MODELS = {"name": ({"a/b": HALF}, MetricError, "'/'"), "no name": ({"": HALF}, MetricError, "expected a name"),
+              "no dict": ({"z": []}, SettingsError, "got list"), "no recipients": ({"z": {"settings": {}}}, SettingsError, "got settings"),
+              "settings": ({"z": {"settings": "x", "recipients": []}}, SettingsError, "settings .a dict."),
+              "one text": ({"z": {"settings": {}, "recipients": "json://x"}}, SettingsError, "list of URLs"),
+              "no URL": ({"z": {"settings": {}, "recipients": [None]}}, SettingsError, "URL as text")}
+
+
+def test_many_models_are_replaced_whole(store):
+    store.put_model("claims", {"rule": "median", "limit": 60})
+    store.set_recipients("claims", ["json://old"])
+    store.put_models({"claims": BOTH, "forms": HALF})
+    assert [store.model(n) for n in ("claims", "forms")] == [{"window": "7d"}, {}]
+    assert [store.recipients(n) for n in ("claims", "forms")] == [["json://new"], []]
+    store.put_models({})
+    assert store.model_names() == ["claims", "forms"]
+
+
+@pytest.mark.parametrize("bad,error,says", BAD_MODELS.values(), ids=BAD_MODELS)
+def test_many_models_are_stored_all_or_none(store, bad, error, says):
+    store.put_model("claims", {"rule": "median"})
+    store.set_recipients("claims", ["json://old"])
+    with pytest.raises(error, match=says): store.put_models({"a": BOTH, "claims": BOTH} | bad)
+    assert store.model_names() == ["claims"] and store.model("claims") == {"rule": "median"} and store.recipients("claims") == ["json://old"]
+
+
+def test_a_process_killed_between_two_models_has_stored_neither(url):
+    with MetricStore(url) as s: s.put_model("a", {"rule": "median"})
+    script = ("import os, signal, sys\nfrom ocr_quality.records.store import MetricStore\n"
+              "real = MetricStore._replace\n"
+              "def replace(self, conn, model, rows):\n"
+              "    real(self, conn, model, rows)\n"
+              "    if model == 'b': os.kill(os.getpid(), signal.SIGKILL)\n"
+              "MetricStore._replace = replace\n"
+              "MetricStore(sys.argv[1]).put_models({n: {'settings': {}, 'recipients': ['json://x']} for n in 'abc'})")
+    assert subprocess.run([sys.executable, "-c", script, url]).returncode == -signal.SIGKILL
+    with MetricStore(url) as s:
+        assert s.model_names() == ["a"] and s.model("a") == {"rule": "median"} and s.recipients("a") == []
+
+
 def test_runs(store):
     store.start_run("r1", "image_quality", {"source": "s3://in"}, started=parse_time(NOON))
     store.start_run("r2", "image_quality", {}, started=parse_time(NOON) + timedelta(days=1))

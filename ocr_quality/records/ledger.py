@@ -209,9 +209,14 @@ class ModelBook(Database):
         given: dict[str, dict],  # By name: `settings` (a dict that replaces the earlier one) and `recipients` (a list of apprise URLs)
     ) -> None:
         "Store settings and recipients of several models in one transaction, all or none"
+        for name, told in given.items():
+            check_name(name, "put_models, name", slash=False)
+            if not isinstance(told, dict) or set(told) != {"settings", "recipients"} or not isinstance(told["settings"], dict):
+                raise SettingsError(f"put_models, {name}: expected a dict of settings (a dict) and recipients (a list), got "
+                                    f"{' and '.join(map(str, told)) if isinstance(told, dict) else type(told).__name__}; correct it")
         rows = {name: self._recipient_rows(name, told["recipients"]) for name, told in given.items()}
         def work(conn):
-            for name, told in given.items():
+            for name, told in sorted(given.items()):
                 self._know(conn, name)
                 conn.execute(models.update().where(models.c.name == name).values(settings=told["settings"]))
                 self._replace(conn, name, rows[name])
