@@ -291,17 +291,18 @@ def test_a_job_runs_by_the_clock_of_its_zone(zone, now, due): assert format_time
     ({"cron": "0 0 30 2 *"}, "a day that comes"),
     ({"timezone": "Mars/Base"}, "time zone such as"), ({"name": "a/b"}, "job name of letters"), ({"name": ""}, "job name"),
     ({"grace": "soon"}, "length of time"),
-    ({"parameters": {"modle": "m"}}, "expected parameters among"), ({"notebook": "nothing"}, "image_quality")])
+    ({"parameters": {"modle": "m"}}, "expected parameters among"), ({"parameters": {"model": "m"}}, "expected source for"), ({"notebook": "nothing"}, "image_quality")])
 def test_a_job_that_would_fail_at_night_is_refused_by_day(home, change, words):
     with pytest.raises(ValueError if "grace" in change else JobError, match=words):
-        schedule_job(**{"name": "nightly", "notebook": "image_quality", "parameters": {"model": "m"}} | change)
+        schedule_job(**{"name": "nightly", "notebook": "image_quality", "parameters": {"model": "m", "source": "in"}} | change)
     assert read_schedule() == {}
 
 
 def test_jobs_come_and_go(home):
     schedule_job("a", "image_quality", {"model": "m", "source": "postgresql://me:s3cret@db/x"}, timezone="Europe/Zurich")
-    schedule_job("b", "image_quality", cron="@hourly")
-    schedule_job("b", "image_quality", cron="@daily")
+    needed = {"model": "m", "source": "in"}
+    schedule_job("b", "image_quality", needed, cron="@hourly")
+    schedule_job("b", "image_quality", needed, cron="@daily")
     frame = scheduled_jobs()
     assert frame["name"].tolist() == ["a", "b"] and frame["cron"].tolist() == ["0 6 * * *", "@daily"] and (frame["next_run"] > utc_now()).all()
     assert "s3cret" not in frame.to_csv() and schedule_file().stat().st_mode & 0o077 == 0
@@ -415,7 +416,7 @@ def test_crontab_lines_run_as_they_are(home, tmp_path, monkeypatch):
     here = [sys.executable, "-c", "import sys; from ocr_quality.jobs.schedule import run_job; run_job(sys.argv[3])"]
     lines = crontab(program=here).splitlines()
     assert lines[1] == "CRON_TZ=Europe/Zurich" and "s3cret-model" not in "".join(lines)
-    entries = [re.fullmatch(r"((?:\S+ ){5})(.*)", line).groups() for line in lines[2:]]
+    entries = [re.fullmatch(r"((?:\S+ ){5})(.*)", line).groups() for line in lines[2:] if not line.startswith("#")]
     assert [e[0].strip() for e in entries] == ["30 6 * * 1-5", "*/5 * * * *"]
     for _, command in entries:
         done = subprocess.run(["sh", "-c", command], env={"PATH": "/usr/bin:/bin"}, cwd="/", capture_output=True, text=True, timeout=120)
@@ -424,6 +425,6 @@ def test_crontab_lines_run_as_they_are(home, tmp_path, monkeypatch):
 
 
 def test_crontab_calls_this_environments_command(home):
-    schedule_job("nightly", "image_quality")
+    schedule_job("nightly", "image_quality", {"model": "m", "source": "in"})
     line = crontab().splitlines()[2]
     assert f"{Path(sys.executable).with_name('ocr-quality')} job run nightly" in line and str(home) in line
