@@ -87,6 +87,7 @@ def test_an_error_is_one_line_and_exit_code_2(args, home, scans, monkeypatch):
     done = ask(*args)
     assert done.exit_code == 2, done.output
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.output, done.stderr
+    assert not list(home.rglob("*.parquet"))
 
 
 def test_a_store_that_does_not_answer(scans, home, monkeypatch):

@@ -94,7 +94,7 @@ def test_a_batch_that_cannot_be_read_fails_without_a_score(tmp_path, store):
     for n in range(3): (tmp_path / f"in/2026-03-01/{n}.jpg").write_bytes(b"no picture")
     outcome = run(tmp_path / "in", store)
     assert outcome.failed and points(store).empty and points(store, "unreadable_share").value.tolist() == [1.0]
-    assert len(store.alerts("m")) == 1 and "3" in store.alerts("m").description.iloc[0]
+    assert len(store.alerts("m")) == 1 and "3, of which 3 unreadable" in outcome.batches.text.iloc[0]
 
 
 def test_an_empty_batch_is_an_error_and_no_point(tmp_path, store):
@@ -130,6 +130,10 @@ def test_backfill_tells_nobody_even_later(failing, store, tmp_path):
     assert len(points(store)) == 13 and store.alerts("m").empty and not (tmp_path / "home/reports").exists()
     run(failing, store)
     assert store.alerts("m").empty
+    run(failing, store, metrics=["brisque", "contrast", "noise"])
+    write(failing, "2026-03-13", pages=1, blur=0.9, first=7)
+    run(failing, store)
+    assert store.alerts("m").empty, "neither another measurement nor late pages make history news"
 
 
 def test_late_pages_revise_the_point_and_alert_once(failing, store, tmp_path):
@@ -160,6 +164,7 @@ def test_a_crash_at_any_step_is_made_good_by_the_next_run(failing, store, tmp_pa
     assert len(points(store)) == 13 and store.alerts("m").batch.tolist() == ["2026-03-13"]
     assert len(ParquetLog(str(tmp_path / "home/pages")).read(model="m")) == 39
     assert len(store.revisions("m", "brisque")) == 0
+    assert (tmp_path / "home/reports/m/2026-03-13.html").exists(), "the alert names the report"
 
 
 def test_points_that_could_not_be_written_are_written_next_time(failing, store, tmp_path, monkeypatch):
@@ -222,6 +227,66 @@ def test_scores_of_another_brisque_model_are_no_history(failing, store, monkeypa
         run(failing, store)
     (failing.parent / "later").rename(failing / "2026-03-13")
     assert run(failing, store, latest=True).batches.verdict.tolist() == ["learning"]
+
+
+def test_what_could_not_be_read_is_tried_again(failing, store, monkeypatch):
+    (failing / "2026-03-05/broken.jpg").write_bytes(b"no picture")
+    monkeypatch.setenv("OCR_QUALITY_MAX_MEGAPIXELS", "0.01")
+    small = run(failing, store, backfill=True)
+    assert small.batches.unreadable.tolist() == [4 if b == "2026-03-05" else 3 for b in small.batches.batch]
+    monkeypatch.delenv("OCR_QUALITY_MAX_MEGAPIXELS")
+    assert run(failing, store).batches.unreadable.sum() == 1
+    assert set(run(failing, store).batches.status) == {"unchanged"}, "a page that stays broken is no news"
+
+
+def test_archived_pages_stay_when_the_rest_is_measured_anew(tmp_path, store):
+    write(tmp_path / "in", "2026-03-01", pages=4)
+    run(tmp_path / "in", store)
+    for n in (0, 1): (tmp_path / f"in/2026-03-01/{n}.png").unlink()
+    assert run(tmp_path / "in", store, metrics=["brisque", "noise"]).batches.pages.tolist() == [4]
+
+
+def test_the_dark_third_of_a_batch_is_seen(tmp_path, store):
+    "A metric with a middle has two worse tails, and the limit told is the one that was crossed"
+    set_model(store, "m", index="brightness", unset=["judge"])
+    for day in days(12): write(tmp_path / "in", day)
+    write(tmp_path / "in", "2026-03-13")
+    for n in range(3, 5): cv2.imwrite(str(tmp_path / f"in/2026-03-13/{n}.png"), SHEETS[n] // 3)
+    row = run(tmp_path / "in", store).batches.iloc[-1]
+    assert (row.verdict, row.series) == ("fail", "brightness_p10") and row.value < row.limit < 200
+
+
+def test_what_the_verdict_needs_is_always_measured(tmp_path, store):
+    write(tmp_path / "in", "2026-03-01")
+    outcome = run(tmp_path / "in", store, metrics=["noise"])
+    assert outcome.batches.verdict.tolist() == ["learning"] and {"brisque", "noise", "blank"} <= set(outcome.last_pages.columns)
+
+
+def test_a_batch_of_nothing_but_blank_pages_fails(tmp_path, store):
+    (tmp_path / "in/2026-03-01").mkdir(parents=True)
+    for n in range(3): cv2.imwrite(str(tmp_path / f"in/2026-03-01/{n}.png"), np.full_like(SHEETS[0], 250))
+    row = run(tmp_path / "in", store).batches.iloc[0]
+    assert (row.verdict, row.series, row.blank) == ("fail", "blank_share", 3)
+
+
+def test_a_window_of_a_week_judges_daily_batches(failing, store):
+    set_model(store, "m", window="7d", unset=["min_points"])
+    assert run(failing, store).batches.verdict.tolist() == ["learning"] * 4 + ["pass"] * 8 + ["fail"]
+
+
+def test_a_plugin_metric_can_be_the_index(failing, store, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from ocr_quality.images.quality import metric\n"
+                                      "@metric('grey', 'higher', 'grey level', meaning='Mean grey level.')\n"
+                                      "def grey(gray): return float(gray.mean())\n")
+    monkeypatch.setenv("OCR_QUALITY_PLUGINS", str(tmp_path / "mine.py"))
+    set_model(store, "p", index="grey", metrics=["grey"])
+    outcome = image_quality(str(failing), "p", store=store)
+    assert len(store.series("p", "grey")) == 13 and set(outcome.batches.series) <= {"grey", "grey_p10"}
+
+
+def test_a_model_name_is_refused_before_anything_is_written(failing, store, tmp_path):
+    with pytest.raises(ValueError, match="a/b"): image_quality(str(failing), "a/b", store=store)
+    assert not (tmp_path / "home/pages").exists()
 
 
 def test_an_absolute_limit_holds_from_the_first_batch(tmp_path, store):

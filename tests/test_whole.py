@@ -1,4 +1,5 @@
 "The whole way with nothing faked: pages in S3, home in S3, PostgreSQL, a mail server; and the demo, from its first line to its last"
+import json
 import re
 import shutil
 import socket
@@ -105,6 +106,23 @@ def test_a_failing_scanner_in_a_bucket_becomes_one_mail(home, s3, postgres, inbo
     assert len(inbox.handler.mails) == 1
 
 
+def test_real_pages_are_scored_without_a_failure(shared, home, tmp_path):
+    done = ocr_quality("run", shared / "pages", "--model", "real-pages", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row, = json.loads(done.stdout)
+    images = [p for p in (shared / "pages").iterdir() if p.suffix != ".txt"]
+    assert (row["pages"], row["unreadable"]) == (len(images), 0) and row["value"] > 0
+
+
+def test_every_real_file_is_accounted_for(shared, home, tmp_path):
+    done = ocr_quality("score", shared, "--json", "--metrics", "brisque,brightness,blank", cwd=tmp_path)
+    rows, files = json.loads(done.stdout), [p for p in shared.rglob("*") if p.is_file()]
+    no_pages = [p for p in files if p.suffix.lower() in (".txt", ".csv", "")]
+    assert {Path(r["uri"]) for r in rows} == set(files) - set(no_pages)
+    assert all(r["reason"] or all(r[m] is not None or r[f"{m}_reason"] for m in ("brisque", "brightness")) for r in rows)
+    assert f"{len(no_pages)} files ignored" in done.stderr
+
+
 def test_the_demo_notices_the_fault_and_says_what_the_readme_says(tmp_path, home, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = []
@@ -121,3 +139,8 @@ def test_the_demo_notices_the_fault_and_says_what_the_readme_says(tmp_path, home
     for line in re.findall(r"^(?:fault|alert): .*$", text, re.M): assert line in readme
     report = Path(re.search(r"^report: (.*)$", text, re.M)[1])
     assert report.stat().st_size < 2e6 and scanner in report.read_text()
+    if chromium := shutil.which("chromium"):
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
+        dom = subprocess.run([chromium, *flags, "--dump-dom", report.as_uri()], capture_output=True, text=True, timeout=120).stdout
+        assert "worse than it should be" in dom and scanner in dom, "a browser shows what we wrote"
