@@ -10,15 +10,16 @@ __all__ = ['FINGERPRINT', 'IN_FLIGHT', 'page_frame', 'iter_measured', 'measure_b
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from ..core import BATCH, PAGE, REASON, TIME, URI, EmptyBatchError, MetricError, SettingsError, SourceError, reason_column, settings, tag_column
+from ..core import (BATCH, PAGE, REASON, REASON_SUFFIX, TAG_PREFIX, TIME, URI, EmptyBatchError, MetricError, SettingsError, SourceError,
+                              reason_column, settings, tag_column)
 from .decode import Page
 from .quality import METRIC_FUNCTIONS, default_metrics, measure
 from .source import Batch, File, Source, open_source, prefetch
@@ -38,9 +39,41 @@ def _row(page: Page, file: File, metrics: list[str]) -> dict:
             row[REASON] = f"measuring failed: {type(e).__name__}: {e}"
     return row
 
-def _rows(file: File, metrics: list[str], data: bytes | SourceError | None) -> list[dict]:
-    "Rows of one file, whose bytes may be here already"
-    return [_row(page, file, metrics) for page in file.pages(data)]
+# %% ../../nbs/images/17_batch.ipynb #81782233
+class _Workers:
+    "Threads that measure files, and help one another with the pages of long ones"
+    def __init__(self, metrics: list[str], workers: int):
+        self.metrics, self.pool, self.stopped = metrics, ThreadPoolExecutor(workers, "measure"), threading.Event()
+        self.room = threading.Semaphore(2 * (workers - 1))  # Pages that may be on offer
+
+    def submit(self, file: File, data: bytes | SourceError | None) -> Future:
+        "Have the rows of `file` made, whose bytes may be here already"
+        return self.pool.submit(self._rows, file, data)
+
+    def _rows(self, file: File, data: bytes | SourceError | None) -> list[dict]:
+        rows: list[Callable[[], dict]] = []
+        for page in file.pages(data):
+            if self.stopped.is_set(): break  # Nobody waits for these rows any more
+            if page.page > 1 and self.room.acquire(blocking=False): rows.append(self._offer(page, file))
+            else: rows.append(lambda row=_row(page, file, self.metrics): row)
+        return [row() for row in rows if not self.stopped.is_set()]
+
+    def _offer(self, page: Page, file: File) -> Callable[[], dict]:
+        "Let an idle worker measure `page`; calling the result measures it here if none has begun"
+        box = [page]
+        def work() -> dict | None:
+            try: mine = box.pop()
+            except IndexError: return None  # The other side has it
+            try: return _row(mine, file, self.metrics)
+            finally: self.room.release()
+        del page  # The box alone holds it, so that its memory goes when it is measured
+        future = self.pool.submit(work)
+        return lambda: work() or future.result()
+
+    def close(self):
+        "Drop what is queued, and wait for the pages at work only, not for the rest of their files"
+        self.stopped.set()
+        self.pool.shutdown(cancel_futures=True)
 
 # %% ../../nbs/images/17_batch.ipynb #76055682
 IN_FLIGHT = 64 * 2**20  # Bytes of files ahead of the results; a larger file travels alone
@@ -53,20 +86,19 @@ def _measured(
     "Measure files in threads, a bounded number ahead of the caller"
     waiting: deque[tuple[int, Future]] = deque()
     fetched = prefetch(files, 16, IN_FLIGHT) if any(f.remote for f in files) else ((f, None) for f in files)
-    with ThreadPoolExecutor(workers, "measure") as pool:
-        try:
-            for file, data in fetched:
-                waiting.append((file.size, pool.submit(_rows, file, metrics, data)))
-                while len(waiting) > 4 * workers or (len(waiting) > 1 and sum(size for size, _ in waiting) > IN_FLIGHT):
-                    yield waiting.popleft()[1].result()
-            while waiting: yield waiting.popleft()[1].result()
-        finally: pool.shutdown(wait=False, cancel_futures=True)  # a closed generator or Ctrl-C waits for what runs, not for what is queued
+    with closing(fetched), closing(_Workers(metrics, workers)) as crew:  # A closed generator, Ctrl-C: what is queued is dropped
+        for file, data in fetched:
+            waiting.append((file.size, crew.submit(file, data)))
+            while len(waiting) > 4 * workers or (len(waiting) > 1 and sum(size for size, _ in waiting) > IN_FLIGHT):
+                yield waiting.popleft()[1].result()
+        while waiting: yield waiting.popleft()[1].result()
 
+# %% ../../nbs/images/17_batch.ipynb #11c67600
 _opencv = {"batches": 0, "threads": 0, "lock": threading.Lock()}
 
 @contextmanager
 def _one_opencv_thread():
-    "Our workers are the threads; OpenCV's own would fight them for the cores. The last batch of the process to end gives them back"
+    "Keep OpenCV to the thread that calls it while any batch of the process is measured"
     with _opencv["lock"]:
         if not _opencv["batches"]: _opencv["threads"] = cv2.getNumThreads()
         _opencv["batches"] += 1
@@ -84,7 +116,7 @@ def page_frame(
 ) -> pd.DataFrame:  # Identity, tags, metrics (float64), `<metric>_reason`, `reason`, `fingerprint`
     "A wide page frame with every column there, whatever the rows hold"
     frame = pd.DataFrame(rows)
-    tags = sorted({c for c in frame.columns if c.startswith("tag_")})
+    tags = sorted({c for c in frame.columns if c.startswith(TAG_PREFIX)})
     reasons = [reason_column(m) for m in metrics]
     frame = frame.reindex(columns=[BATCH, TIME, URI, PAGE, *tags, *metrics, *reasons, REASON, FINGERPRINT])
     frame[TIME] = pd.to_datetime(frame[TIME], utc=True).astype("datetime64[us, UTC]")
@@ -121,8 +153,9 @@ def iter_measured(
         raise MetricError(f"expected metrics among {', '.join(METRIC_FUNCTIONS)}, got {', '.join(unknown)}; OCR_QUALITY_PLUGINS brings your own")
     if not files: raise EmptyBatchError(f"expected at least one page, got none in {source}; check the path and the pattern")
     rows: list[dict] = []
-    with _one_opencv_thread(), _bar(len(files), progress) as bar:
-        for done in _measured(files, metrics, workers or settings().threads):
+    measured = _measured(files, metrics, workers or settings().threads)
+    with _one_opencv_thread(), _bar(len(files), progress) as bar, closing(measured):
+        for done in measured:
             rows += done
             bar.update()
             if len(rows) >= chunk:
@@ -144,26 +177,37 @@ def judged_values(values: pd.Series, metric: str) -> pd.Series:
     "Values as they are judged: without sign where only the size matters"
     return values.abs() if metric_info(metric).direction == "size" else values
 
+def _limits(metric: str, limit: float | tuple[float, float] | None) -> tuple[float, float]:
+    "Lowest and highest value that are within `limit`; one limit of a metric with a good range is the end that it lies beyond"
+    info, pair = metric_info(metric), isinstance(limit, (tuple, list))
+    if info.target is None:
+        if pair: raise SettingsError(f"{metric}: expected one limit, as it is worse on one side only, got {limit}")
+        if limit is None: return -np.inf, np.inf
+        return (limit, np.inf) if info.worse == "low" else (-np.inf, limit)
+    low, high = info.target
+    if limit is None: return low, high
+    if pair and (len(limit) != 2 or limit[0] > limit[1]): raise SettingsError(f"{metric}: expected limits (lowest, highest), got {limit}")
+    lowest, highest = limit if pair else (limit, np.inf) if limit <= low else (-np.inf, limit)
+    if lowest > low or highest < high:
+        raise SettingsError(f"{metric}: expected a limit outside its target range {low:g} to {high:g}, got {limit}; a value in between is good")
+    return lowest, highest
+
 def share_beyond(
     values: pd.Series,  # Values of one metric, missing ones left out
     metric: str,  # Its name, which tells the worse side
-    limit: float | None = None,  # The limit on the worse side; None: the target range where there is one
+    limit: float | tuple[float, float] | None = None,  # The limit on the worse side, or (lowest, highest); None: the target range where there is one
 ) -> float:  # 0 to 1; NaN without a limit or without values
-    "Share of `values` on the worse side of `limit`, or outside the target range; `SettingsError` for a limit inside it"
-    info, values = metric_info(metric), judged_values(values.dropna(), metric)
-    if values.empty or (limit is None and info.target is None): return np.nan
-    if limit is None: return float((~values.between(*info.target)).mean())
-    worse = info.worse
-    if worse == "both":
-        if info.target[0] < limit < info.target[1]:
-            raise SettingsError(f"expected a limit of {metric} outside its target range {info.target[0]:g} to {info.target[1]:g}, got {limit:g}")
-        worse = "low" if limit <= info.target[0] else "high"
-    return float((values < limit if worse == "low" else values > limit).mean())
+    "Share of `values` beyond `limit`, or outside the target range; `SettingsError` for a limit inside that range"
+    lowest, highest = _limits(metric, limit)
+    values = judged_values(values.dropna(), metric)
+    if values.empty or (lowest == -np.inf and highest == np.inf): return np.nan
+    return float((~values.between(lowest, highest)).mean())
 
 # %% ../../nbs/images/17_batch.ipynb #173abf17
 def metric_columns(pages: pd.DataFrame) -> list[str]:
     "Names of the metrics that a page frame has columns for"
-    return [m for c in pages.columns if c.endswith("_reason") and not c.startswith("tag_") and (m := c.removesuffix("_reason")) in pages.columns]
+    return [m for c in pages.columns if c.endswith(REASON_SUFFIX) and not c.startswith(TAG_PREFIX)
+            and (m := c.removesuffix(REASON_SUFFIX)) in pages.columns]
 
 def readable(pages: pd.DataFrame) -> pd.DataFrame:
     "The pages that were read and are not blank"
@@ -172,8 +216,8 @@ def readable(pages: pd.DataFrame) -> pd.DataFrame:
 
 def count_pages(pages: pd.DataFrame) -> dict[str, int]:
     "Numbers of `pages`, of `unreadable` ones (the page as a whole failed) and of `blank` ones in a page frame"
-    blank = pages["blank"] > 0.5 if "blank" in pages else pd.Series(False, pages.index)
-    return {"pages": len(pages), "unreadable": int(pages[REASON].notna().sum()), "blank": int(blank.sum())}
+    return {"pages": len(pages), "unreadable": int(pages[REASON].notna().sum()) if REASON in pages else 0,
+            "blank": int((pages["blank"] == 1).sum()) if "blank" in pages else 0}
 
 def summarise(
     pages: pd.DataFrame,  # A page frame
