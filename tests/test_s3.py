@@ -123,9 +123,9 @@ def test_batches_below_a_prefix(bucket):
 
 def test_latest_lists_only_the_newest_folder(bucket, monkeypatch):
     for day in ("2025-12-31", "2026-01-01"): bucket.put_object(Bucket="scans", Key=f"{day}/p.png", Body=picture())
-    import ocr_quality.images.source as source
+    import ocr_quality.images.listing as listing
     asked = []
-    monkeypatch.setattr(source, "list_files", lambda uri: asked.append(uri) or list_files(uri))
+    monkeypatch.setattr(listing, "list_files", lambda uri: asked.append(uri) or list_files(uri))
     assert open_source("s3://scans", latest=True).batches[0].name == "2026-01-01"
     assert asked == ["s3://scans/2026-01-01"]
 

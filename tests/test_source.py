@@ -111,6 +111,63 @@ def test_a_relative_source(tmp_path, monkeypatch):
     assert format_time(open_source(".").batches[0].time) == "2026-03-01T00:00:00Z"
 
 
+SPELLINGS = ["{in}", "{in}/", "{in}//", "{in}/.", "/{in}", "{in}/../in", "in", "./in", "in/", "../top/in", "in/../in", "in/b/.."]
+GLOBS = ["{in}/**/*.png", "in/**/*.png", "./in/**/*.png", "../top/in/**/*.png", "in/../in/**/*.png", "i[n]/**/*.png"]
+
+
+def seen(uri, **options):
+    "All that the log and the report take from a source"
+    source = open_source(uri, **options)
+    return ([(b.name, b.time, b.ignored, [(f.uri, f.tags, f.fingerprint) for f in b.files]) for b in source.batches], sorted(source.ignored),
+            source.unmatched, [p.uri for p in source])
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch):
+    "Makes names of a folder `in`, of which the working folder is the parent"
+    if os.name == "nt": pytest.skip("the spellings are those of other systems")
+    fill(tmp_path / "top [1]*" / "in", "2026-03-01/s1/a.png", "2026-03-02/s1/b.png", "b/c.png", "note.txt")
+    packed(tmp_path / "top [1]*" / "in" / "z.zip", {"x/d.png": PAGE, "e.txt": b""})
+    (tmp_path / "top").symlink_to(tmp_path / "top [1]*")
+    monkeypatch.setenv("HOME", str(tmp_path / "top"))
+    monkeypatch.chdir(tmp_path / "top")
+    monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "top"))
+    return lambda name: name.replace("{in}", str(tmp_path / "top" / "in"))
+
+
+@pytest.mark.parametrize("spelling", [*SPELLINGS, "~/in", "file://{in}"])
+def test_a_folder_has_one_name_however_it_is_spelled(inside, spelling):
+    for options in ({}, {"pattern": "{date}/{scanner}/…"}, {"latest": True}, {"batch": "all"}):
+        assert seen(inside(spelling), **options) == seen(inside("{in}"), **options)
+        assert all(o.startswith(inside("{in}/")) for o in sum(seen(inside(spelling), **options)[1:], []))
+
+
+@pytest.mark.parametrize("spelling", [*GLOBS, "~/in/**/*.png"])
+def test_a_glob_gives_files_the_names_that_the_folder_gives(inside, spelling):
+    assert seen(inside(spelling))[3] == seen(inside("{in}"))[3]
+
+
+@pytest.mark.parametrize("name", ["b/c.png", "z.zip", "note.txt"])
+def test_a_file_and_a_zip_have_one_name(inside, name):
+    first = seen(inside(f"{{in}}/{name}"))
+    assert all(seen(inside(f"{o}/{name}")) == first for o in SPELLINGS)
+    assert first[3] == [inside(f"{{in}}/{name}") + ("!x/d.png" if name == "z.zip" else "")]
+
+
+def test_a_list_counts_a_file_once_however_it_is_spelled(inside):
+    names = ["b/c.png", "2026-03-01/s1/a.png", "z.zip", "gone.png", "note.txt"]
+    first = seen([inside(f"{{in}}/{n}") for n in names])
+    assert seen([inside(f"{o}/{n}") for n in names for o in SPELLINGS]) == first and len(first[3]) == 4
+    assert first[0][0][0] == "in" and first[1] == [inside("{in}/note.txt"), inside("{in}/z.zip!e.txt")]
+    assert len(seen(["in", "in/b/c.png", "in/**/*.png"])[3]) == 3
+
+
+def test_a_relative_glob_below_a_folder_with_brackets(inside, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path / "top [1]*")
+    assert [Path(p.uri).relative_to(tmp_path).as_posix() for p in open_source("in/*/*.png")] == ["top [1]*/in/b/c.png"]
+
+
 def test_a_list_keeps_its_order_and_is_one_batch(tmp_path):
     folder = fill(tmp_path / "scans", "2026-03-01/b.png", "2026-03-02/a.png", "note.txt")
     uris = [f"{folder}/2026-03-02/a.png", f"{folder}/2026-03-01/b.png", f"{folder}/note.txt", f"{folder}/gone.png", f"{folder}/2026-03-02/a.png"]
@@ -157,6 +214,11 @@ def test_a_name_that_is_not_utf8_can_be_read_and_stored(tmp_path):
     pages = list(open_source(tmp_path / "scans"))
     assert [p.reason for p in pages] == [None, None]
     assert pages[1].uri.encode("utf-8").endswith(b"caf\\xe9.png")
+    os.rename(os.fsencode(tmp_path / "scans"), os.fsencode(tmp_path) + b"/sc\xe4ns")
+    for name in (os.fsdecode(os.fsencode(tmp_path) + b"/sc\xe4ns"), f"{tmp_path}/sc\\xe4ns", f"{tmp_path}/*ns", f"{tmp_path}/sc\\xe4ns/caf\\xe9.png"):
+        pages = list(open_source(name))
+        assert pages[-1].uri == f"{tmp_path}/sc\\xe4ns/caf\\xe9.png" and pages[-1].reason is None
+        assert {p.batch for p in pages} <= {"sc\udce4ns", Path(tmp_path).name}
 
 
 # Zips

@@ -6,51 +6,23 @@
 __all__ = ['MAX_FILE_BYTES', 'File', 'prefetch', 'Batch', 'Source', 'open_source']
 
 # %% ../../nbs/images/11_source.ipynb #6f3abac1
-import glob
 import os
 import re
-import zipfile
-import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path, PurePath
 
 from ..core import EmptyBatchError, SettingsError, SourceError, parse_day, parse_time, settings
-from ..objects import Entry, is_remote, list_files, list_folders, local_path, open_reader, read_bytes, stat_file
+from ..objects import Entry, is_remote, list_folders, local_path, read_bytes
 from .decode import Page, decode_pages
+from .listing import Listing, list_all, list_one, read_member, refusal
 from .paths import Place, compile_pattern, is_page_name, place_of
 
 # %% ../../nbs/images/11_source.ipynb #da979be3
 MAX_FILE_BYTES = 1 << 30
-
-@lru_cache(maxsize=8)
-def _archive(uri: str, stamp: str) -> zipfile.ZipFile:
-    "The open archive `uri`; `stamp` changes when the file does"
-    try: return zipfile.ZipFile(open_reader(uri))
-    except SourceError: raise
-    except Exception as e: raise SourceError(f"expected a zip archive at {uri}, got a broken one ({e}); fetch or pack it again") from e
-
-def _refusal(uri: str, reason: str) -> SourceError:
-    error = SourceError(f"expected a readable file at {uri}, got: {reason}; look at the file")
-    error.reason = reason
-    return error
-
-def _member(uri: str, stamp: str) -> bytes:
-    "The bytes of the archive's member `uri`"
-    outer, _, inner = uri.partition("!")
-    while not outer.lower().endswith(".zip"): more, _, inner = inner.partition("!"); outer += "!" + more
-    archive = _archive(outer, stamp)
-    try:
-        info = archive.getinfo(inner)
-        if info.flag_bits & 1: raise _refusal(uri, "encrypted zip member")
-        return archive.read(info)
-    except KeyError as e: raise _refusal(uri, "not in the archive") from e
-    except NotImplementedError as e: raise _refusal(uri, "zip compression of an unknown kind") from e
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as e: raise _refusal(uri, "damaged zip member") from e
 
 @dataclass(frozen=True)
 class File:
@@ -73,8 +45,8 @@ class File:
 
     def read(self) -> bytes:
         "The bytes of the file; `SourceError`, with a short `reason`, when they cannot be had"
-        if self.size > MAX_FILE_BYTES: raise _refusal(self.uri, f"too large: {self.size / 2**20:.0f} MB, limit {MAX_FILE_BYTES >> 20}")
-        return _member(self.uri, self.stamp) if self.stamp else read_bytes(self.uri)
+        if self.size > MAX_FILE_BYTES: raise refusal(self.uri, f"too large: {self.size / 2**20:.0f} MB, limit {MAX_FILE_BYTES >> 20}")
+        return read_member(self.uri, self.stamp) if self.stamp else read_bytes(self.uri)
 
     def pages(
         self,
@@ -114,74 +86,6 @@ def prefetch(
             yield first, future.result()
     finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../../nbs/images/11_source.ipynb #ccae9aff
-@dataclass
-class _Listing:
-    "Files of a source: (path below it, entry, stamp of the zip around it)"
-    name: str
-    found: list[tuple[str, Entry, str]]
-    outright: bool = False  # One file named outright is a page whatever its name
-
-def _name(uri: str) -> str:
-    "Name of the folder, bucket or archive `uri`"
-    text = str(uri).rstrip("/\\")
-    path = PurePath(text.split("://", 1)[1]) if is_remote(uri) else local_path(text or "/").resolve()
-    return (path.stem if path.suffix.lower() == ".zip" else path.name) or "root"
-
-def _below(root: str, entries: Iterable[Entry]) -> list[tuple[str, Entry, str]]:
-    "`entries` with their paths below the folder `root`"
-    if is_remote(root): return [(o.uri.removeprefix(root.rstrip("/")).lstrip("/"), o, "") for o in entries]
-    return [(os.path.relpath(o.uri, root).replace(os.sep, "/"), o, "") for o in entries]
-
-def _zip_listing(uri: str, outer: Entry) -> _Listing:
-    "The members of the archive `uri`; their times have no zone, so the archive's own counts"
-    found = {o.filename: (o.filename.replace("\\", "/"), Entry(f"{uri}!{o.filename}", o.file_size, outer.modified, f"{o.CRC:08x}"), outer.tag)
-             for o in _archive(uri, outer.tag).infolist() if not o.is_dir()}
-    return _Listing(_name(uri), [found[k] for k in sorted(found)])
-
-def _glob_listing(uri: str) -> _Listing:
-    "What a glob matches; a folder that it matches brings its files"
-    root = uri[:re.search(r"[*?\[]", uri).start()]
-    root = root[:max(root.rfind("/"), root.rfind(os.sep) if not is_remote(uri) else -1) + 1] or "."
-    if is_remote(uri):
-        glued = "".join({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(o, o if o.startswith("[") else re.escape(o))
-                        for o in re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", uri))
-        entries = [o for o in list_files(root) if re.fullmatch(glued + "(?:/.*)?", o.uri)]
-    else: entries = sorted({o for hit in glob.glob(str(local_path(uri)), recursive=True) for o in list_files(hit)}, key=lambda o: o.uri)
-    if not entries: raise SourceError(f"expected files that match {uri}, got none; check the pattern")
-    return _Listing(_name(root), _below(root if is_remote(root) else str(local_path(root)), entries))
-
-def _one_listing(uri: str, one: Entry) -> _Listing:
-    "A single file: an archive's members, or the file by itself in its folder's name"
-    if uri.lower().endswith(".zip"): return _zip_listing(uri, one)
-    folder = uri.rsplit("/", 1)[0] if is_remote(uri) else str(local_path(uri).resolve().parent)
-    return _Listing(_name(folder), [(re.split(r"[/\\]", uri)[-1], one, "")], True)
-
-def _listing(uri: str) -> _Listing:
-    "What is at `uri`"
-    here = not is_remote(uri) and local_path(uri).is_dir()
-    entries = list_files(uri)
-    if not here and len(entries) == 1 and entries[0].uri == uri: return _one_listing(uri, entries[0])
-    if not here and not entries and re.search(r"[*?\[]", uri): return _glob_listing(uri)
-    if not here and not entries: raise SourceError(f"expected a folder, file or prefix at {uri}, got nothing there; check the name")
-    return _Listing(_name(uri), _below(uri if is_remote(uri) else str(local_path(uri)), entries))
-
-def _entry(uri: str) -> list[tuple[str, Entry, str]]:
-    "What a list's element `uri` stands for; a file that is not there stays, to become a row with its reason"
-    try: return [(o.uri, o, stamp) for _, o, stamp in _listing(uri).found]
-    except SourceError:
-        if stat_file(uri) is None and not re.search(r"[*?\[]", uri): return [(uri, Entry(uri), "")]
-        raise
-
-def _list_listing(uris: list[str]) -> _Listing:
-    "A list of files, in its own order, as one batch named by the folder they share"
-    with ThreadPoolExecutor(16) as pool: found = [o for part in pool.map(_entry, dict.fromkeys(uris)) for o in part]
-    if found and all(o.modified is None for _, o, _ in found): raise SourceError(f"expected a list of files, got {len(found)} that do not exist")
-    folders = [re.split(r"[/\\]", uri)[:-1] for uri, _, _ in found]
-    shared = [] if not folders else [a for i, a in enumerate(folders[0]) if all(o[:i + 1] == folders[0][:i + 1] for o in folders)]
-    name = shared[-1] if shared and shared[-1] else "files"
-    return _Listing(name, [("/".join(re.split(r"[/\\]", uri)[len(shared):]), o, s) for uri, o, s in found])
-
 # %% ../../nbs/images/11_source.ipynb #2babf214
 @dataclass
 class Batch:
@@ -217,7 +121,7 @@ def _newest(entries: Iterable[Entry]) -> datetime | None:
     "When the newest of `entries` was written; None when nobody knows"
     return max((o.modified for o in entries if o.modified), default=None)
 
-def _batch(name: str, found: list[tuple[Place, Entry, str]], when: datetime | None, there: _Listing, options: dict) -> Batch:
+def _batch(name: str, found: list[tuple[Place, Entry, str]], when: datetime | None, there: Listing, options: dict) -> Batch:
     "One batch of the pages `found` among those `there`"
     days = [p.day for p, _, _ in found if p.day]
     time = max(days) if days else when or parse_day(there.name) or _newest(o for _, o, _ in found) or _newest(o for _, o, _ in there.found)
@@ -265,8 +169,8 @@ def open_source(
     whole = str(uri) if uris is None else f"a list of {len(uris)}"
     options = _options(dpi, max_megapixels)
     newest = _newest_folder(whole) if latest and uris is None and not fit and not batch else None
-    if newest: there = _listing(whole.rstrip("/\\") + "/" + newest)
-    else: there = _listing(whole) if uris is None else _list_listing(uris)
+    if newest: there = list_one(whole.rstrip("/\\") + "/" + newest)
+    else: there = list_one(whole) if uris is None else list_all(uris)
     groups, ignored, unmatched = {newest: ([], [], True)} if newest else {}, [], []
     for path, entry, stamp in there.found:
         place = place_of(path if not newest else f"{newest}/{path}", fit)
@@ -280,7 +184,7 @@ def open_source(
         if not place.matched: unmatched.append(entry.uri)
     return _sorted(whole, there, groups, ignored, unmatched, when, latest, options)
 
-def _sorted(whole: str, there: _Listing, groups: dict, ignored: list[str], unmatched: list[str], when, latest: bool, options: dict) -> Source:
+def _sorted(whole: str, there: Listing, groups: dict, ignored: list[str], unmatched: list[str], when, latest: bool, options: dict) -> Source:
     "The `Source` of the groups {name: (pages, ignored, dated)}"
     where = whole
     if latest and any(dated for _, _, dated in groups.values()):  # files outside the dated folders are no batch folder
