@@ -41,7 +41,9 @@ def badness(
 ) -> np.ndarray:  # As many numbers in the metric's unit; a larger one is worse
     "Turn the values of `metric` so that larger is worse"
     m, x = metric_info(metric), np.asarray(values, float)
-    if m.direction == "target": return np.maximum(m.target[0] - x, x - m.target[1])
+    if m.direction == "target":
+        below, above = m.target[0] - x, x - m.target[1]
+        return below if m.target[1] == m.range[1] else above if m.target[0] == m.range[0] else np.maximum(below, above)
     return {"lower": x, "higher": -x, "size": np.abs(x)}[m.direction]
 
 # %% ../../nbs/tell/49_change.ipynb #e7f0473f
@@ -115,6 +117,12 @@ def moved(
     return pd.DataFrame(rows, columns=names).sort_values("moved", ascending=False, kind="stable", ignore_index=True)
 
 # %% ../../nbs/tell/49_change.ipynb #5e34cab2
+def _worsening(now: pd.Series, before: pd.Series, metric: str) -> tuple[float, float]:
+    "How much worse the mean page is than before, and by how much it moved within a good range; neither is below 0"
+    if metric_info(metric).direction != "target": return max(badness(now, metric).mean() - badness(before, metric).mean(), 0.0), 0.0
+    out = [np.maximum(badness(values, metric), 0).mean() for values in (now, before)]
+    return max(out[0] - out[1], 0.0), 0.0 if out[1] > out[0] else abs(now.mean() - before.mean())
+
 def moved_by_tag(
     now: pd.DataFrame,  # Page frame of the batch
     before: pd.DataFrame,  # Page frame of earlier batches
@@ -132,10 +140,10 @@ def moved_by_tag(
             own = b[past == value]
             earlier = own if len(own) else b
             row = _moved(base, 0.5, group[base], earlier[base], earlier[BATCH])
-            shift = badness(group[base], base).mean() - badness(earlier[base], base).mean()
-            carries = len(group) * max(shift, 0.0)
-            rows.append((tag, value, row["now"], row["before"], row["moved_pages"], carries, len(group), len(own)))
-    frame = pd.DataFrame(rows, columns=names)
+            worse, within = (len(group) * x for x in _worsening(group[base], earlier[base], base))
+            rows.append((tag, value, row["now"], row["before"], row["moved_pages"], worse, len(group), len(own), within))
+    frame = pd.DataFrame(rows, columns=[*names, "within"])
+    if not frame["share"].any(): frame["share"] = frame["within"]
+    frame = frame[names]
     total = frame.groupby("tag")["share"].transform("sum")
-    frame["share"] = (frame["share"] / total.where(total > 0)).fillna(0.0)
-    return frame.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+    return frame.assign(share=(frame["share"] / total.where(total > 0)).fillna(0.0)).sort_values("share", ascending=False, kind="stable", ignore_index=True)
