@@ -119,6 +119,7 @@ def source_error(uri: str, e: BaseException) -> SourceError:
     "`SourceError` for the failure `e` of `uri`, with a stable short `reason`"
     text = f"{type(e).__name__} {e}"
     reason, advice = next(((r, a) for pattern, r, a in _CAUSES if re.search(pattern, text, re.I)), (_first_line(e), "look at the store"))
+    if isinstance(e, PermissionError): advice = "check its rights"
     if isinstance(e, FileNotFoundError) and reason != "no such bucket": reason, advice = "not found", "check the name"
     error = SourceError(f"expected to reach {uri}, got: {reason}; {advice}")
     error.reason = reason
@@ -254,9 +255,11 @@ def stat_file(uri: str) -> Entry | None:
 
 def _local_entries(top: str, seen: set[str]) -> Iterator[Entry]:
     "Regular files below the folder `top`, links to folders followed once"
-    with os.scandir(top) as children: children = sorted(children, key=lambda o: o.name)
+    with _speaking(top), os.scandir(top) as children: children = sorted(children, key=lambda o: o.name)
     for o in children:
-        if o.is_dir():
+        try: folder = o.is_dir()
+        except OSError: folder = False  # a link that leads to itself is a file that cannot be read
+        if folder:
             real = os.path.realpath(o.path)
             inside = o.is_symlink() and any(real == s or real.startswith(s + os.sep) or s.startswith(real + os.sep) for s in seen)
             if not inside: yield from _local_entries(o.path, seen | {real} if o.is_symlink() else seen)

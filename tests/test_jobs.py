@@ -291,7 +291,8 @@ def test_a_job_runs_by_the_clock_of_its_zone(zone, now, due): assert format_time
     ({"cron": "0 0 30 2 *"}, "a day that comes"),
     ({"timezone": "Mars/Base"}, "time zone such as"), ({"name": "a/b"}, "job name of letters"), ({"name": ""}, "job name"),
     ({"grace": "soon"}, "length of time"),
-    ({"parameters": {"modle": "m"}}, "expected parameters among"), ({"parameters": {"model": "m"}}, "expected source for"), ({"notebook": "nothing"}, "image_quality")])
+    ({"parameters": {"modle": "m"}}, "expected parameters among"), ({"parameters": {"model": "m"}}, "expected source for"),
+    ({"notebook": "nothing"}, "image_quality")])
 def test_a_job_that_would_fail_at_night_is_refused_by_day(home, change, words):
     with pytest.raises(ValueError if "grace" in change else JobError, match=words):
         schedule_job(**{"name": "nightly", "notebook": "image_quality", "parameters": {"model": "m", "source": "in"}} | change)

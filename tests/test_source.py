@@ -526,3 +526,14 @@ def test_local_names(tmp_path, monkeypatch):
     assert local_path("~").as_posix() == tmp_path.as_posix()
     assert [o.uri for o in list_files(tmp_path)] == [str(tmp_path / "ü 1.txt")]
     assert (exists(str(tmp_path)), stat_file(str(tmp_path)), list_files(str(tmp_path / "none"))) == (True, None, [])
+
+
+def test_a_link_to_itself_is_a_page_that_cannot_be_read(tmp_path):
+    cv2.imwrite(str(tmp_path / "good.png"), np.full((40, 30), 200, np.uint8))
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert {Path(p.uri).name: p.reason is None for p in open_source(tmp_path)} == {"good.png": True, "loop.png": False}
+
+
+@pytest.mark.parametrize("uri", ["", "  "])
+def test_an_empty_name_is_not_the_present_folder(uri):
+    with pytest.raises(SourceError, match="empty name"): open_source(uri)

@@ -165,6 +165,8 @@ def open_source(
     max_megapixels: float | None = None,  # Limit of a page, checked before it is decoded; None: the setting
 ) -> Source:
     "List the pages at `uri` and sort them into batches; `SourceError` when there is no such source, `EmptyBatchError` when it has no page"
+    if isinstance(uri, str) and not uri.strip():
+        raise SourceError("expected a folder, file or prefix with pages, got an empty name; is a variable not set?")
     uris, when, fit = _as_list(uri), _when(time), compile_pattern(pattern) if pattern else None
     whole = str(uri) if uris is None else f"a list of {len(uris)}"
     options = _options(dpi, max_megapixels)
