@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import CENTRE, HISTORY, LOWER, PAGE, REASON, UPPER, URI, VALUE, AlertError, format_time, redact, utc_now
+from ..images.batch import count_pages
 from ..logs import get_logger, redact_text
 from ..metrics import METRICS, metric_info
 from ..records.store import MetricStore
@@ -29,8 +30,7 @@ def _counts(pages: pd.DataFrame) -> dict:
     "How many pages there are, how many could not be read and why, how many are blank"
     failed = pages[REASON].dropna() if REASON in pages else pd.Series(dtype=object)
     why = failed.astype(str).str.removeprefix("unreadable: ").str.split(": ").str[0].value_counts()
-    blank = int((pages["blank"] == 1).sum()) if "blank" in pages else 0
-    return {"pages": len(pages), "unreadable": len(failed), "reasons": {k: int(v) for k, v in why.head(5).items()}, "blank": blank}
+    return count_pages(pages) | {"reasons": {k: int(v) for k, v in why.head(5).items()}}
 
 def _known(value) -> bool:
     "Whether there is something to say: no None, no NaN, no infinity"

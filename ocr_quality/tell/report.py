@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import BATCH, HISTORY, LOWER, METRIC, PAGE, REASON, TIME, UPPER, URI, VALUE, VERDICT, JobError, tag_column, tags_of
+from ..images.batch import count_pages, summarise
 from ..metrics import METRICS, metric_info
 from .change import base_metric, direction_words, metric_words, moved_by_tag, worst_pages
 from .html import clean_html, data_folder, jpeg_uri, render
@@ -123,9 +124,7 @@ def _unreadable_rows(pages: pd.DataFrame) -> list[dict]:
 
 def _summary_rows(pages: pd.DataFrame, summary: pd.DataFrame | None) -> tuple[list[str], list[dict]]:
     "Column heads and rows of the table of all metrics"
-    if summary is None:
-        from ocr_quality.images.batch import summarise
-        summary = summarise(pages)
+    if summary is None: summary = summarise(pages)
     columns = [c for c in ("median", "mean", "p10", "p90", "beyond", "n", "missing") if c in summary and summary[c].notna().any()]
     def cells(r): return [f"{r[c]:.1%}" if c == "beyond" and pd.notna(r[c]) else number(r[c]) for c in columns]
     rows = [{"words": metric_words(m), "unit": metric_info(m).unit, "direction": direction_words(m), "cells": cells(r)}
@@ -135,9 +134,7 @@ def _summary_rows(pages: pd.DataFrame, summary: pd.DataFrame | None) -> tuple[li
 # %% ../../nbs/tell/51_report.ipynb #b462660b
 def _tiles(pages: pd.DataFrame, rows: dict, index: str | None) -> list[dict]:
     "The few large numbers at the top"
-    bad = int(pages[REASON].notna().sum()) if REASON in pages else 0
-    blank = int((pages["blank"] == 1).sum()) if "blank" in pages else 0
-    tiles = [("pages", number(len(pages)), False), ("unreadable", number(bad), bad > 0), ("blank", number(blank), False)]
+    tiles = [(what, number(n), what == "unreadable" and n > 0) for what, n in count_pages(pages).items()]
     if index is not None:
         row = rows[index]
         tiles += [(metric_words(index), number(row[VALUE], index), row[VERDICT] == "fail"),
