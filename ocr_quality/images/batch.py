@@ -51,12 +51,12 @@ class _Workers:
         return self.pool.submit(self._rows, file, data)
 
     def _rows(self, file: File, data: bytes | SourceError | None) -> list[dict]:
-        rows: list[Callable[[], dict]] = []
+        rows: list[dict | Callable[[], dict]] = []
         for page in file.pages(data):
             if self.stopped.is_set(): break  # Nobody waits for these rows any more
             if page.page > 1 and self.room.acquire(blocking=False): rows.append(self._offer(page, file))
-            else: rows.append(lambda row=_row(page, file, self.metrics): row)
-        return [row() for row in rows if not self.stopped.is_set()]
+            else: rows.append(_row(page, file, self.metrics))
+        return [row() if callable(row) else row for row in rows if not self.stopped.is_set()]
 
     def _offer(self, page: Page, file: File) -> Callable[[], dict]:
         "Let an idle worker measure `page`; calling the result measures it here if none has begun"

@@ -144,6 +144,6 @@ def moved_by_tag(
             rows.append((tag, value, row["now"], row["before"], row["moved_pages"], worse, len(group), len(own), within))
     frame = pd.DataFrame(rows, columns=[*names, "within"])
     if not frame["share"].any(): frame["share"] = frame["within"]
-    frame = frame[names]
     total = frame.groupby("tag")["share"].transform("sum")
-    return frame.assign(share=(frame["share"] / total.where(total > 0)).fillna(0.0)).sort_values("share", ascending=False, kind="stable", ignore_index=True)
+    frame = frame[names].assign(share=(frame["share"] / total.where(total > 0)).fillna(0.0))
+    return frame.sort_values("share", ascending=False, kind="stable", ignore_index=True)
