@@ -83,10 +83,12 @@ def score(
     begin(log, verbose, quiet)
     from ocr_quality.core import settings
     from ocr_quality.images.batch import measure_batch
+    from ocr_quality.images.brisque import BRISQUE_MODEL
     from ocr_quality.images.source import open_source
     house = settings()
     opened = open_source(source, pattern=pattern, dpi=dpi or house.dpi, max_megapixels=house.max_megapixels)
     pages = measure_batch(opened, names(metrics), workers, progress=not quiet)
+    if "brisque" in pages: pages["brisque_model"] = BRISQUE_MODEL
     _write(pages, csv, parquet, html)
     if json: typer.echo(to_json(records(pages.drop(columns="fingerprint"))))
     elif not (csv or parquet or html): _print_pages(pages, names(metrics))

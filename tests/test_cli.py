@@ -29,6 +29,7 @@ def test_score_prints_one_array_of_row_objects(scans, home):
     assert done.exit_code == 0 and len(rows) == 3
     assert all({"uri", "page", "brisque", "contrast", "reason"} <= set(r) for r in rows)
     assert [r["brisque"] is None for r in rows] == [r["reason"] is not None for r in rows] == ["broken" in r["uri"] for r in rows]
+    assert {r["brisque_model"].split(":")[0] for r in rows} == {"live-2011"}, "a score names its model"
     assert "3 pages, 1 unreadable, 0 blank; 1 file ignored" in done.stderr
     assert not home.exists(), "score keeps nothing"
 
