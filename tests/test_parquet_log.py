@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -232,7 +233,28 @@ def test_between_the_two_steps_of_a_replacement_the_later_file_counts(log, monke
     assert len(written(log)) == 1 and len(log.read()) == 1
 
 
-def test_of_two_writers_at_once_the_one_that_closed_last_stays(log, monkeypatch):
+def test_of_two_writers_the_one_that_closed_last_stays(log):
+    put(log, pages(3), day="2026-03-05")
+    with log.open("claims", "2026-03-01", "b") as f:
+        f.write(pages(4))
+        put(log, pages(7), day="2026-03-05")
+        assert len(log.read()) == 7
+    assert len(log.read()) == 4 and len(written(log)) == 1
+
+
+def test_a_writer_waits_for_another_and_says_so_when_it_takes_too_long(log, monkeypatch):
+    monkeypatch.setattr(parquet_log, "_LOCK_S", 0.05)
+    put(log, pages(3))
+    with log._alone():
+        with pytest.raises(StoreError, match="held for 0.05 s; end the other writer"): put(log, pages(4))
+        log.append(pages(1), "claims", DAY)
+        assert len(log.read()) == 4 and not hidden(log)
+    put(log, pages(4))
+    assert len(log.read()) == 5
+
+
+def test_without_a_lock_as_in_a_bucket_the_one_that_closed_last_stays(log, monkeypatch):
+    monkeypatch.setattr(ParquetLog, "_alone", lambda self: nullcontext())
     put(log, pages(3), day="2026-03-05")
     rename, calls = parquet_log._rename, []
     def slow(source, target):

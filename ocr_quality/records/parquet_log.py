@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from io import BytesIO
@@ -23,6 +23,7 @@ from uuid import uuid4
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from ..core import BATCH, MODEL, PAGE, REASON, TIME, URI, OcrQualityError, SourceError, StoreError
 from ..objects import delete, is_remote, join_uri, list_files, local_path, open_reader, read_bytes, write_bytes
@@ -76,10 +77,10 @@ class LogWriter:
     def _publish(self) -> None:
         "Close the file, give it its name, and remove what it replaces"
         if not self._writer: return
-        former = [] if self._unique else _patiently(lambda: self._log._listed(self._model, lambda name: name == self._name))
-        latest = max((int(_stamp(f)[:20] or 0) for f in former), default=0)
-        stamp = f"{max(time.time_ns(), latest + 1):020d}-{uuid4().hex}".encode()
-        with _speaking(self.uri):
+        with _speaking(self.uri), nullcontext() if self._unique else self._log._alone():
+            former = [] if self._unique else _patiently(lambda: self._log._listed(self._model, lambda name: name == self._name))
+            latest = max((int(_stamp(f)[:20] or 0) for f in former), default=0)
+            stamp = f"{max(time.time_ns(), latest + 1):020d}-{uuid4().hex}".encode()
             self._writer.add_key_value_metadata({_STAMP.decode(): stamp.decode()})
             self._writer.close()
             if self._log.remote: write_bytes(self.uri, self._path.read_bytes())
@@ -163,6 +164,7 @@ def _load(
 
 # %% ../../nbs/records/21_parquet_log.ipynb #980287db
 _HIDDEN = "ocr_quality-log-"  # Begins the names of files that are being written
+_LOCK_S = 60  # How long a writer waits for another one to publish, which takes milliseconds
 _SWEEP_AFTER_S = 86_400  # A hidden file that nobody has written to for this long belongs to nobody
 
 class ParquetLog:
@@ -228,6 +230,16 @@ class ParquetLog:
         except SourceError as e:
             if getattr(e, "reason", "") != "not found": raise
             return b""
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        "One writer at a time replaces files of a local log; a lock that its holder's death releases"
+        if self.remote: yield; return
+        lock = FileLock(Path(self.root, ".lock"), timeout=_LOCK_S, poll_interval=0.01)
+        try: lock.acquire()
+        except Timeout as e: raise StoreError(f"page log: expected {lock.lock_file} free, got it held for {_LOCK_S} s; end the other writer") from e
+        try: yield
+        finally: lock.release()
 
     def _remove_before(self, files: list[LogFile], stamp: bytes, kept: str) -> None:
         "Remove of `files` those that were closed before `stamp`; one closed later, in another process meanwhile, will remove us"
