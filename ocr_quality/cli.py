@@ -99,7 +99,7 @@ def _print_pages(pages, asked: list[str] | None) -> None:
     import os.path
     from ocr_quality.images.batch import metric_columns
     metrics = metric_columns(pages)
-    root = os.path.commonpath([os.path.dirname(u) for u in pages["uri"]]) if pages["uri"].nunique() > 1 else ""
+    root = os.path.commonpath([os.path.dirname(u) for u in pages["uri"]])
     short = pages.assign(uri=[u.removeprefix(root).lstrip("/") for u in pages["uri"]])
     few = asked or [m for m in FEW if m in metrics] or metrics
     shown = short[["uri", "page", *few, "reason"]]

@@ -98,14 +98,25 @@ def _history(run: _Run, batch: Batch) -> pd.DataFrame:
     frame = run.log.read(model=run.model, since=batch.time - timedelta(days=30), until=batch.time)
     return frame if frame.empty else frame[(frame[BATCH] != batch.name) & (frame[TIME] < pd.Timestamp(batch.time))]
 
-def _alert(run: _Run, batch: Batch, pages: pd.DataFrame, judged: dict, series: str, before: pd.DataFrame) -> tuple[str, str]:
+@dataclass
+class _Found:
+    "What there is to tell of a batch, in an alert or a report"
+    batch: Batch
+    pages: pd.DataFrame
+    judged: dict[str, pd.DataFrame]
+    series: str  # The one that the verdict rests on
+    before: pd.DataFrame  # Pages of the batches before
+    changed: pd.DataFrame | None  # What moved since; None without a history
+
+def _alert(run: _Run, found: _Found) -> tuple[str, str]:
     "Store the alert of a failing batch; its id and its text"
-    metric = base_metric(series) if base_metric(series) in pages else run.policy.index
-    key = alert_key(run.model, batch.name)
-    text = send_alert(run.store, alert_id=key, model=run.model, metric=series, batch=batch.name, time=batch.time, row=judged[series].iloc[-1],
-                      pages=pages, moved=moved(pages, before) if len(before) else None,
+    pages, before, name = found.pages, found.before, found.batch.name
+    metric = base_metric(found.series) if base_metric(found.series) in pages else run.policy.index
+    key = alert_key(run.model, name)
+    text = send_alert(run.store, alert_id=key, model=run.model, metric=found.series, batch=name, time=found.batch.time,
+                      row=found.judged[found.series].iloc[-1], pages=pages, moved=found.changed,
                       by_tag=moved_by_tag(pages, before, metric) if len(before) else None, worst=worst_pages(pages, metric, 5),
-                      report=report_path(run.home, run.model, batch.name), recipients=run.policy.recipients, show_pages=run.show_pages, deliver=False)
+                      report=report_path(run.home, run.model, name), recipients=run.policy.recipients, show_pages=run.show_pages, deliver=False)
     return key, text
 
 def _stored(run: _Run, batch: Batch) -> dict | None:
@@ -126,8 +137,9 @@ def _finish(run: _Run, batch: Batch, pages: pd.DataFrame, fresh: int, newest: bo
     if not done:
         if not silent and (newest or verdict == "fail"):
             before = _history(run, batch)
-            if verdict == "fail": key, text = _alert(run, batch, pages, judged, series, before)
-            report = _report(run, batch, pages, judged, before, text)
+            found = _Found(batch, pages, judged, series, before, moved(pages, before) if len(before) else None)
+            if verdict == "fail": key, text = _alert(run, found)
+            report = _report(run, found, text)
         detail = {"pages": len(pages), "measured_with": run.using, "brisque_model": BRISQUE_MODEL, "code": __version__,
                   "rule": row[REASON], "verdict": verdict, "backfill": silent}
         run.store.put_points(points_of(run.model, batch, values, detail))
@@ -141,11 +153,11 @@ def report_path(home: str, model: str, batch: str) -> str:
     home = home.rstrip("/") if is_remote(home) else str(Path(home).absolute())
     return "/".join((home, "reports", quote(model, safe=" "), quote(batch, safe=" ") + ".html"))
 
-def _report(run: _Run, batch: Batch, pages: pd.DataFrame, judged: dict, before: pd.DataFrame, text: str | None) -> str:
+def _report(run: _Run, found: _Found, text: str | None) -> str:
     "Write the batch's HTML report and say where it is"
-    path = report_path(run.home, run.model, batch.name)
-    batch_report(path, model=run.model, batch=batch.name, pages=pages, judged=judged, before=before,
-                 moved=moved(pages, before) if len(before) else None, summary=summarise(pages), alert_text=text, show_pages=run.show_pages,
+    path = report_path(run.home, run.model, found.batch.name)
+    batch_report(path, model=run.model, batch=found.batch.name, pages=found.pages, judged=found.judged, before=found.before, moved=found.changed,
+                 summary=summarise(found.pages), alert_text=text, show_pages=run.show_pages,
                  settings=run.policy.model_dump(exclude={"recipients"}, exclude_none=True))
     return path
 
