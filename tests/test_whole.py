@@ -18,6 +18,7 @@ from moto.server import ThreadedMotoServer
 from ocr_quality import synth
 from ocr_quality.jobs.demo import run_demo
 from ocr_quality.records.store import MetricStore
+from ocr_quality.tell.change import metric_words
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -139,6 +140,9 @@ def test_the_demo_notices_the_fault_and_says_what_the_readme_says(tmp_path, home
     for line in re.findall(r"^(?:fault|alert): .*$", text, re.M): assert line in readme
     report = Path(re.search(r"^report: (.*)$", text, re.M)[1])
     assert report.stat().st_size < 2e6 and scanner in report.read_text()
+    for row in batches[batches.verdict == "fail"].itertuples():
+        first = re.search(r"worse than it should be.*?(BRISQUE[^<]*?) is ", Path(row.report).read_text(), re.S)
+        assert first[1] == metric_words(row.series), "the report opens with what the verdict rests on"
     if chromium := shutil.which("chromium"):
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
                  "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]

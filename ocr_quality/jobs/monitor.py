@@ -156,7 +156,8 @@ def report_path(home: str, model: str, batch: str) -> str:
 def _report(run: _Run, found: _Found, text: str | None) -> str:
     "Write the batch's HTML report and say where it is"
     path = report_path(run.home, run.model, found.batch.name)
-    batch_report(path, model=run.model, batch=found.batch.name, pages=found.pages, judged=found.judged, before=found.before, moved=found.changed,
+    judged = {found.series: found.judged[found.series], **found.judged}  # the series that the verdict rests on comes first
+    batch_report(path, model=run.model, batch=found.batch.name, pages=found.pages, judged=judged, before=found.before, moved=found.changed,
                  summary=summarise(found.pages), alert_text=text, show_pages=run.show_pages,
                  settings=run.policy.model_dump(exclude={"recipients"}, exclude_none=True))
     return path
