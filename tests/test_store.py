@@ -416,6 +416,25 @@ def test_a_store_of_each_earlier_version_is_migrated_with_its_points(url, versio
         assert len(s.alerts()) == 1
 
 
+def test_alerts_and_deliveries_of_version_3_keep_their_state(url):
+    "What was sent is not sent again, what was due is, and new rows get ids of their own"
+    make_version(url, 3)
+    engine = sa.create_engine(database.store_url(url))
+    with engine.begin() as conn:
+        for i in (1, 2):
+            conn.exec_driver_sql(f"INSERT INTO oq_alerts (alert_id, model, metric, value, detail, created) VALUES ('a{i}', 'claims', 'brisque', {i}, '{{}}', {i})")
+        for alert, to, state, tries in (("a1", "json://x", "sent", 1), ("a1", "json://y", "due", 3), ("a2", "json://x", "failed", 36), ("a2", "json://y", "sending", 0)):
+            conn.exec_driver_sql("INSERT INTO oq_deliveries (alert_id, recipient, state, attempts, error, next_try, created, updated) "
+                                 f"VALUES ('{alert}', '{to}', '{state}', {tries}, 'why', NULL, 5, 6)")
+    engine.dispose()
+    with MetricStore(url) as s:
+        assert s.alerts()[["alert_id", "sent", "due", "sending", "failed"]].values.tolist() == [["a2", 0, 0, 1, 1], ["a1", 1, 1, 0, 0]]
+        assert s.deliveries("a1")[["message_id", "kind", "attempts"]].values.tolist() == [["a1", "alert", 1], ["a1", "alert", 3]]
+        assert s.put_alert("a3", "claims", "brisque", 3, recipients=["json://x"]) and s.add_deliveries("a1", ["json://y", "json://z"]) == 1
+        assert [(d["alert_id"], d["attempts"]) for d in s.due_deliveries()] == [("a1", 3), ("a3", 0), ("a1", 0)]
+        assert len(set(s.deliveries()["id"])) == 6
+
+
 def test_the_steps_end_in_the_tables_of_the_code(store):
     found = sa.inspect(store._engine)
     assert set(found.get_table_names()) == {*schema.metadata.tables, "oq_version"}
@@ -435,11 +454,12 @@ def test_the_steps_end_in_the_tables_of_the_code(store):
 
 
 def test_a_store_of_a_later_release_is_refused_and_left_alone(url):
-    make_version(url, 3)
+    make_version(url, schema.SCHEMA_VERSION)
+    later = schema.SCHEMA_VERSION + 1
     engine = sa.create_engine(database.store_url(url))
-    with engine.begin() as conn: conn.exec_driver_sql("UPDATE oq_version SET version = 4")
-    with pytest.raises(StoreError, match="version 4, made by a later release; upgrade ocr_quality"): MetricStore(url)
-    with engine.begin() as conn: assert conn.exec_driver_sql("SELECT version FROM oq_version").scalar() == 4
+    with engine.begin() as conn: conn.exec_driver_sql(f"UPDATE oq_version SET version = {later}")
+    with pytest.raises(StoreError, match=f"version {later}, made by a later release; upgrade ocr_quality"): MetricStore(url)
+    with engine.begin() as conn: assert conn.exec_driver_sql("SELECT version FROM oq_version").scalar() == later
     engine.dispose()
 
 
@@ -621,6 +641,23 @@ def test_a_process_killed_between_two_models_has_stored_neither(url):
     assert subprocess.run([sys.executable, "-c", script, url]).returncode == -signal.SIGKILL
     with MetricStore(url) as s:
         assert s.model_names() == ["a"] and s.model("a") == {"rule": "median"} and s.recipients("a") == []
+
+
+def test_the_newest_baseline_holds_and_the_earlier_ones_stay(store):
+    assert store.baseline("claims", "brisque") is None and store.baselines().empty
+    first = store.put_baseline("claims", "brisque", {"centre": 21.3, "sd": float("nan"), "times": [parse_time(NOON)]}, created=NOON)
+    second = store.put_baseline("claims", "brisque", {"centre": 24.8}, by="ana", reason="new scanners", false_alarm_every="365d", created=NOON)
+    store.put_baseline("claims", "contrast", {"centre": 0.7})
+    assert store.baseline("claims", "brisque") == {"centre": 24.8} and second > first
+    kept = store.baselines("claims", "brisque")
+    assert kept["baseline"].tolist() == [{"centre": 24.8}, {"centre": 21.3, "sd": None, "times": [NOON]}]
+    assert kept[["by", "reason", "false_alarm_every"]].values.tolist() == [["ana", "new scanners", "365d"], [None, None, None]]
+    assert kept["created"].tolist() == [pd.Timestamp(NOON)] * 2 and kept.dtypes["created"] == store.baselines("nobody").dtypes["created"]
+    assert store.baselines(metric="contrast")["model"].tolist() == ["claims"] and len(store.baselines()) == 3
+    for bad in ({}, None, [1]):
+        with pytest.raises(StoreError, match="expected a baseline"): store.put_baseline("claims", "brisque", bad)
+    with pytest.raises(MetricError): store.put_baseline("a/b", "brisque", {"centre": 1})
+    with pytest.raises(TimeError): store.put_baseline("claims", "brisque", {"centre": 1}, created="2026-03-01")
 
 
 def test_runs(store):

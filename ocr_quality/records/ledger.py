@@ -17,7 +17,7 @@ from ..core import AlertError, SettingsError, StoreError, parse_time, redact, ut
 from ..logs import redact_text
 from .checks import check_condition, check_name, check_time, check_value
 from .database import Database, insert_new
-from .schema import Instant, alerts, deliveries, metadata, models, recipients, runs
+from .schema import Instant, alerts, deliveries, escalations, messages, metadata, models, recipients, runs
 
 # %% ../../nbs/records/25_ledger.ipynb #34604af0
 def clean_text(text: str | None) -> str | None:
@@ -25,6 +25,7 @@ def clean_text(text: str | None) -> str | None:
     return None if text is None else str(text).encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 _STATES = ("sent", "due", "sending", "failed")
+_OF_MESSAGE = ("alert_id", "model", "kind", "incident")
 _KINDS = {c.name: c.type for t in metadata.tables.values() for c in t.columns} | dict.fromkeys(_STATES, sa.Integer())
 
 def rows_frame(
@@ -47,28 +48,33 @@ class DeliveryBook(Database):
     ) -> int:  # How many were not there yet
         "Make a delivery due to each of `recipients`; those that exist, whatever their state, stay as they are"
         def work(conn):
-            if not conn.execute(sa.select(alerts.c.id).where(alerts.c.alert_id == key)).first():
-                raise AlertError(f"add_deliveries: expected the id of a stored alert, got {alert_id!r}; put_alert comes first")
-            return self._new_deliveries(conn, key, recipients)
+            alert = conn.execute(sa.select(alerts).where(alerts.c.alert_id == key)).mappings().first()
+            if not alert: raise AlertError(f"add_deliveries: expected the id of a stored alert, got {alert_id!r}; put_alert comes first")
+            return self._tell(conn, {"message_id": key, "kind": "alert", "model": alert["model"], "alert_id": key}, recipients)
         key, recipients = clean_text(alert_id), list(recipients)
         return self._run(work, writes=True)
 
-    def _new_deliveries(self, conn: sa.Connection, alert_id: str, urls: Iterable[str]) -> int:
-        "Insert what is missing and count it"
+    def _tell(self, conn: sa.Connection, message: dict, urls: Iterable[str]) -> int:
+        "Store a message unless its id is there, make due what deliveries it lacks, and count them"
         now = utc_now()
-        rows = [{"alert_id": alert_id, "recipient": u, "state": "due", "attempts": 0, "created": now, "updated": now} for u in dict.fromkeys(urls)]
-        return len(conn.execute(insert_new(conn, deliveries, "alert_id", "recipient").returning(deliveries.c.id), rows).all()) if rows else 0
+        row = {"incident": None, "alert_id": None, "detail": {}, "created": now} | message
+        rows = [{"message_id": row["message_id"], "recipient": u, "state": "due", "attempts": 0, "created": now, "updated": now}
+                for u in dict.fromkeys(urls)]
+        if not rows: return 0
+        conn.execute(insert_new(conn, messages, "message_id"), [row])
+        return len(conn.execute(insert_new(conn, deliveries, "message_id", "recipient").returning(deliveries.c.id), rows).all())
 
     def due_deliveries(self,
         now: datetime | None = None,  # None: the present
         alert_id: str | None = None,  # Only this alert's
         lease: timedelta | None = timedelta(minutes=5),  # For how long nobody else is given them; None only looks
-    ) -> list[dict]:  # `id, alert_id, recipient, attempts, error, created, model, metric`, oldest first
+    ) -> list[dict]:  # `id, message_id, recipient, attempts, error, created, alert_id, model, kind, incident, metric`, oldest first
         "Deliveries to be tried now, each lent to one caller"
         now = utc_now() if now is None else parse_time(now)
-        query = sa.select(deliveries, alerts.c.model, alerts.c.metric).join(alerts, alerts.c.alert_id == deliveries.c.alert_id).where(
-            deliveries.c.state == "due", sa.or_(deliveries.c.next_try.is_(None), deliveries.c.next_try <= now)).order_by(deliveries.c.id)
-        if alert_id is not None: query = query.where(deliveries.c.alert_id == clean_text(alert_id))
+        query = sa.select(deliveries, messages.c.alert_id, messages.c.model, messages.c.kind, messages.c.incident, alerts.c.metric).join(
+            messages, messages.c.message_id == deliveries.c.message_id).join(alerts, alerts.c.alert_id == messages.c.alert_id, isouter=True)
+        query = query.where(deliveries.c.state == "due", sa.or_(deliveries.c.next_try.is_(None), deliveries.c.next_try <= now)).order_by(deliveries.c.id)
+        if alert_id is not None: query = query.where(messages.c.alert_id == clean_text(alert_id))
         def work(conn):
             locked = query.with_for_update(of=deliveries, skip_locked=True) if lease else query
             rows = [dict(r) for r in conn.execute(locked).mappings()]
@@ -95,14 +101,22 @@ class DeliveryBook(Database):
         done = self._run(lambda conn: conn.execute(deliveries.update().where(deliveries.c.id == id).values(**values)).rowcount, writes=True)
         if not done: raise AlertError(f"mark_delivery: expected the id of a delivery, got {id!r}; take it from due_deliveries")
 
+    def message(self, message_id: str) -> dict:
+        "One message with what it says; `AlertError` for an unknown id"
+        row = self._run(lambda conn: conn.execute(sa.select(messages).where(messages.c.message_id == clean_text(message_id))).mappings().first())
+        if row is None: raise AlertError(f"expected the id of a stored message, got {message_id!r}; deliveries() lists them")
+        return {k: v for k, v in row.items() if k != "id"}
+
     def deliveries(self,
         alert_id: str | None = None,  # Only this alert's
-    ) -> pd.DataFrame:  # In the order they were made; `recipient` redacted
+        incident: str | None = None,  # Only this incident's
+    ) -> pd.DataFrame:  # In the order they were made, with `alert_id model kind incident` of the message; `recipient` redacted
         "All deliveries, to look at"
-        query = sa.select(deliveries).order_by(deliveries.c.id)
-        if alert_id is not None: query = query.where(deliveries.c.alert_id == clean_text(alert_id))
+        query = sa.select(deliveries, *(messages.c[c] for c in _OF_MESSAGE)).join(messages).order_by(deliveries.c.id)
+        if alert_id is not None: query = query.where(messages.c.alert_id == clean_text(alert_id))
+        if incident is not None: query = query.where(messages.c.incident == incident)
         rows = self._run(lambda conn: conn.execute(query).mappings().all())
-        frame = rows_frame(rows, [c.name for c in deliveries.c])
+        frame = rows_frame(rows, [*(c.name for c in deliveries.c), *_OF_MESSAGE])
         return frame.assign(recipient=frame["recipient"].map(redact))
 
 # %% ../../nbs/records/25_ledger.ipynb #05d90967
@@ -128,20 +142,22 @@ class AlertBook(DeliveryBook):
                "metric": check_name(metric, "put_alert, metric"), "value": check_value(value, "put_alert, value"), "batch": clean_text(batch),
                "time": None if time is None else check_time(time, "put_alert, time"), "description": clean_text(description),
                "detail": detail or {}, "created": utc_now(), **check_condition(condition, lower_limit, upper_limit, "put_alert")}
-        def work(conn):
-            if not conn.execute(insert_new(conn, alerts, "alert_id").returning(alerts.c.id), [row]).first(): return False
-            self._new_deliveries(conn, row["alert_id"], recipients)
-            return True
         recipients = list(recipients)
-        return self._run(work, writes=True)
+        return self._run(lambda conn: self._put_alert(conn, row, recipients), writes=True)
+
+    def _put_alert(self, conn: sa.Connection, row: dict, recipients: list[str]) -> bool:
+        "Insert an alert with its message, unless it is there"
+        if not conn.execute(insert_new(conn, alerts, "alert_id").returning(alerts.c.id), [row]).first(): return False
+        self._tell(conn, {"message_id": row["alert_id"], "kind": "alert", "model": row["model"], "alert_id": row["alert_id"]}, recipients)
+        return True
 
     def alerts(self,
         model: str | None = None,  # Only this model's
         since: str | datetime | None = None,  # Only those stored at this instant or later
     ) -> pd.DataFrame:  # Newest first; deliveries counted as `sent`, `due`, `sending`, `failed`; `complete`: has a condition and a limit
         "Alerts with the state of their delivery"
-        count = sa.select(deliveries.c.alert_id, *(sa.func.sum(sa.case((deliveries.c.state == s, 1), else_=0)).label(s) for s in _STATES))
-        count = count.group_by(deliveries.c.alert_id).subquery()
+        count = sa.select(messages.c.alert_id, *(sa.func.sum(sa.case((deliveries.c.state == s, 1), else_=0)).label(s) for s in _STATES))
+        count = count.select_from(deliveries.join(messages)).group_by(messages.c.alert_id).subquery()
         query = sa.select(alerts, *(sa.func.coalesce(count.c[s], 0).label(s) for s in _STATES)).join(
             count, alerts.c.alert_id == count.c.alert_id, isouter=True).order_by(alerts.c.created.desc(), alerts.c.id.desc())
         if model is not None: query = query.where(alerts.c.model == model)
