@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHARES', 'FEW', 'CARRIES', 'NAMED', 'COLUMNS', 'page_values', 'way_out', 'normal_scores', 'held', 'contributions',
-           'Carriers', 'carriers']
+           'Carriers', 'carriers', 'moved_by_tag']
 
 # %% ../../nbs/judge/38_carriers.ipynb #638fe4f2
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from ..core import BATCH, REASON, VALUE, tag_column, tags_of
 from ..images.batch import judged_values, readable
-from .moves import CHANCE, holm, pages_sd
+from .moves import CHANCE, badness, holm, pages_sd
 from ..metrics import base_metric, metric_info
 
 # %% ../../nbs/judge/38_carriers.ipynb #4327f1d0
@@ -39,14 +39,15 @@ def way_out(
     before: pd.DataFrame,  # Page frame
     metric: str,
 ) -> int:  # 1 or -1
-    "On which side a batch left what was good: that on which the pages beyond the earlier 5th and 95th percentile became more"
+    "The side that counts as worse: that on which pages beyond the earlier 5th and 95th percentile became more, unless this leads back to the good range"
     base = base_metric(metric)
     if base in SHARES or metric_info(base).worse != "both": return 1
     x, y = (page_values(f, base)["worse"].to_numpy() for f in (now, before))
     if not len(x) or not len(y): return 1
     low, mid, high = np.quantile(y, (0.05, 0.5, 0.95))
-    beyond = (x > high).mean() - (x < low).mean()
-    return int(np.sign(beyond) or np.sign(np.median(x) - mid) or 1)
+    side = int(np.sign((x > high).mean() - (x < low).mean()) or np.sign(np.median(x) - mid) or 1)
+    out = [np.maximum(badness(f, base), 0).mean() for f in (x, y)]
+    return -side if out[0] < out[1] else side  # Back into the good range is no worsening
 
 # %% ../../nbs/judge/38_carriers.ipynb #93c3f4a3
 def normal_scores(x: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -119,9 +120,10 @@ def _look(tag: _Tag, live: np.ndarray, few: int, indicator: bool) -> _Test:
     wander = _wander(contrast[:-1], size[:-1], page)
     batches = np.isfinite(contrast[:-1]).sum(0)
     sd = np.sqrt(wander + page * size[-1] + error)
-    with np.errstate(invalid="ignore"):
+    usual = np.where(np.isfinite(size[:-1]), size[:-1], 0).sum(0) / np.maximum(batches, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
         z = contrast[-1] / sd
-        df = np.maximum((np.median(batches[live]) + 10 * (live.sum() > 2)) * (sd**2 / (wander + page * np.nanmean(size[:-1], 0, where=np.isfinite(size[:-1])))) ** 2, 3)
+        df = np.maximum((np.median(batches[live]) + 10 * (live.sum() > 2)) * (sd**2 / (wander + page * usual)) ** 2, 3)
         own = (tag.total[-1] / tag.n[-1] - level) / np.sqrt(page)
     p = stats.t.sf(z, np.nan_to_num(df, nan=5.0))
     if indicator: p = np.maximum(p, _exact(tag, live))
@@ -142,8 +144,8 @@ def contributions(
     past_x: np.ndarray,
 ) -> pd.DataFrame:  # Index: value; now before (means) share_now share_before pages_now pages_before within mix; within + mix add up to the move of the mean
     "Divide the move of a mean among the values of a tag"
-    a, b = (pd.Series(x).groupby(v).agg(["mean", "size"]) for x, v in ((x, value), (past_x, past_value)))
-    t = a.join(b, how="outer", lsuffix="_now", rsuffix="_before")
+    a, b = (pd.Series(x).groupby(v).agg(["mean", "size"]).add_suffix(s) for x, v, s in ((x, value, "_now"), (past_x, past_value, "_before")))
+    t = a.join(b, how="outer")
     w, u = (t[c].fillna(0).to_numpy() / max(t[c].sum(), 1) for c in ("size_now", "size_before"))
     level = past_x.mean()
     old = t["mean_before"].fillna(level).to_numpy()
@@ -162,20 +164,20 @@ def _texts(values: pd.Series) -> np.ndarray:
     codes, names = pd.factorize(values)
     return np.append(np.array([str(n) for n in names], object), None)[codes]
 
-def _rows(tag: str, look: _Test, table: _Tag, parts: pd.DataFrame, sign: float) -> pd.DataFrame:
+def _rows(tag: str, look: _Test, table: _Tag, parts: pd.DataFrame, sign: float, usual: tuple[float, float]) -> pd.DataFrame:
     "The rows of one tag"
     order = {v: i for i, v in enumerate(table.values)}
     at = [order[v] for v in parts.index]
     state = np.where(parts["pages_before"] == 0, "new", np.where(parts["pages_now"] == 0, "gone", ""))
     total = parts["within"].sum() + parts["mix"].sum()
-    carries = (parts["within"] + parts["mix"]) / total if total else 0.0 * parts["within"]
-    return parts.assign(tag=tag, now=sign * parts["now"], before=sign * parts["before"], moved=look.own[at], z=look.z[at], p=look.p[at],
+    carries = (parts["within"] + parts["mix"]) / total if total > 0 else 0.0 * parts["within"]
+    return parts.assign(tag=tag, now=sign * parts["now"], before=sign * parts["before"], moved=(parts["now"] - parts["before"].fillna(usual[0])) / usual[1], z=look.z[at], p=look.p[at],
                         carries=carries, state=state).rename_axis(VALUE).reset_index()[COLUMNS]
 
 @dataclass(frozen=True)
 class Carriers:
     "What the tags say of a change"
-    rows: pd.DataFrame  # A row a value of a tag: tag value now before moved (page sd) z p carries within mix share_now share_before pages_now pages_before state
+    rows: pd.DataFrame  # A row a value of a tag: tag value now before (medians) moved (page sd) z p carries within mix share_now share_before pages_now pages_before state
     named: list[dict]  # Those that may be named, the first first: tag value, what `rows` says of it, `same` (other tags' values for the same pages)
     alike: list[str]  # Tags all of whose values moved alike, where the batch moved
 
@@ -194,6 +196,9 @@ def _looks(now: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame, indicator: bool)
         if not new.any(): continue
         table = _table(value, batch, y)
         parts = contributions(value[new], w[new], *((value[old], w[old]) if old.any() else (np.full(len(b), ""), w[~fresh])))
+        for name, rows in (("now", new), ("before", old)):
+            shown = pd.Series(x[rows]).groupby(value[rows])
+            parts[name] = (shown.mean() if indicator else shown.median()).reindex(parts.index)
         looks[tag] = table, _look(table, np.ones(len(table.values), bool), FEW, indicator), parts.drop(index="", errors="ignore")
     return looks
 
@@ -209,7 +214,8 @@ def carriers(
     if not looks: return Carriers(pd.DataFrame(columns=COLUMNS), [], [])
     worse = metric_info(base).worse
     sign = -1.0 if worse == "low" or worse == "both" and way < 0 else 1.0
-    rows = pd.concat([_rows(tag, look, table, parts, sign) for tag, (table, look, parts) in looks.items()], ignore_index=True)
+    usual = float(b["worse"].median()), pages_sd(b["worse"].to_numpy()) or 1.0
+    rows = pd.concat([_rows(tag, look, table, parts, sign, usual) for tag, (table, look, parts) in looks.items()], ignore_index=True)
     rows["p"] = _corrected(rows["p"].to_numpy())
     rows = rows.sort_values("carries", ascending=False, kind="stable", ignore_index=True)
     named = _named(rows, looks, base in SHARES)
@@ -217,7 +223,7 @@ def carriers(
 
 def _named(rows: pd.DataFrame, looks: dict, indicator: bool) -> list[dict]:
     "The values that may be named: found one after the other, carrying most of the move together"
-    sure = rows[(rows["p"] < CHANCE) & (rows["carries"] > 0) & (rows["moved"] > 0)]
+    sure = rows[(rows["p"] < CHANCE) & (rows["carries"] > 0)]
     if sure.empty: return []
     tag = sure.iloc[int(np.argmax(sure["z"] * (sure["carries"] > 0.1)))]["tag"]
     table, look, _ = looks[tag]
@@ -243,6 +249,16 @@ def _same(found: dict, looks: dict) -> list[str]:
         there = codes[here]
         if len(there) and (there == there[0]).all() and there[0] >= 0 and (codes == there[0]).sum() == here.sum(): out.append(f"{tag} {table.values[there[0]]}")
     return out
+
+def moved_by_tag(
+    now: pd.DataFrame,  # Page frame of the batch
+    before: pd.DataFrame,  # Page frame of clean batches before it
+    metric: str,  # A metric, or a series derived from it
+) -> pd.DataFrame:  # Columns tag value now before moved share z p pages_now pages_before; the largest share first
+    "Which tag values carry the change of `metric`: medians, the move in sd of earlier pages (positive is worse), share of the batch's move"
+    if not {base_metric(metric)} <= {*now, *SHARES}: return pd.DataFrame(columns=COLUMNS).rename(columns={"carries": "share"})
+    rows = carriers(now, before, metric).rows
+    return rows[rows["pages_now"] > 0].rename(columns={"carries": "share"}).reset_index(drop=True)
 
 def _alike(rows: pd.DataFrame) -> list[str]:
     "Tags with several values, which all moved to the worse by something like the same amount"
