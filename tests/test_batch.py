@@ -304,7 +304,7 @@ def test_a_third_of_bad_pages_moves_the_tail_they_are_in(metric, frame, tail):
     assert (row.metric, row.statistic) == (metric, tail) and row.moved > 5
     for name in (metric, f"{metric}_p10", f"{metric}_p90"):
         carried = moved_by_tag(frame, PAST, name)
-        assert (carried.value[0], carried.share[0]) == ("s1", pytest.approx(1)) and carried.moved[0] > 5
+        assert (carried.value[0], carried.share[0]) == ("s1", pytest.approx(1, abs=0.1)) and carried.moved[0] > 5
         assert set(worst_pages(frame, name, 20).tag_scanner) == {"s1"}
 
 

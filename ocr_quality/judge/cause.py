@@ -140,12 +140,13 @@ def _whys(a: pd.DataFrame, b: pd.DataFrame, base: str, order: list[int]) -> list
 class Cause:
     "Why a batch is as it is; plain data"
     series: str  # The series that the verdict rests on
-    focus: str  # The metric by which pages and tag values were told apart: the one that moved most, or that of the series
+    focus: str  # The metric that leads, by which pages were told apart: the one that moved most, or that of the series
     pages: int
     batches: int
     pages_before: int
     batches_before: int
     moves: list[dict]  # A row a metric, likeliest cause first: metric statistic now before moved (sigma) p weight sd unit median tail …
+    inside: list[dict] = field(default_factory=list)  # The same on the pages of the named values alone, against their own past
     looks_like: str | None = None  # What the damage looks like, such as `blur`
     along: list[str] = field(default_factory=list)  # Metrics that moved along with the first
     share: dict | None = None  # Share of pages affected: share low high level
@@ -215,14 +216,32 @@ def explain(
     focus = worse[METRIC].iloc[0] if len(worse) else base
     if table.empty or not (base in SHARES or base in now and base in before):
         return Cause(metric, focus, *counts, _records(_statistics(moves, table)), notes=notes)
-    name, along = looks_like(moves)
     told, found = _carried(now, before, metric, focus)
+    inside = _inside(now, before, found.named)
+    moves = _reordered(moves, inside)
     between = table[(table[METRIC] == base) & (table["statistic"] == _tail_of(metric))]["between"]
     mix = [split_shift(now, before, metric, tag, float(between.iloc[0]) if len(between) else 0.0, limit, seed=seed) for tag in tags_of(now.columns)]
-    drivers = driving_pages(now, before, told if found.named else focus, moves, found.named, n)
-    return Cause(metric, base_metric(told) if found.named else focus, *counts, _records(_statistics(moves, table)), name, along,
-                 _share(now, before, focus) if len(worse) else None, _records(found.rows, 40), _plain(found.named), found.alike,
+    mixed = any(m["kind"] == "mix" for m in mix if m) and not found.named
+    name, along = looks_like(inside if len(inside) else moves)
+    focus = moves[METRIC].iloc[0] if len(worse) or len(inside) else base
+    drivers = driving_pages(now, before, told if base in SHARES else focus, moves, found.named, n)
+    return Cause(metric, focus, *counts, _records(_statistics(moves, table)), _records(inside), None if mixed else name, along,
+                 _share(now, before, focus) if len(worse) or len(inside) else None, _records(found.rows, 40), _plain(found.named), found.alike,
                  [_plain(m) for m in mix if m], _records(drivers), notes)
+
+def _inside(now: pd.DataFrame, before: pd.DataFrame, named: list[dict]) -> pd.DataFrame:
+    "What moved on the pages of the named values, against their own past, or where they have none against all"
+    if not named: return pd.DataFrame()
+    column, values = tag_column(named[0]["tag"]), {c[VALUE] for c in named}
+    mine = before[before[column].astype(str).isin(values)] if column in before else before.iloc[:0]
+    return moved(now[now[column].astype(str).isin(values)], mine if len(mine) >= 20 else before)
+
+def _reordered(moves: pd.DataFrame, inside: pd.DataFrame) -> pd.DataFrame:
+    "The moves of the batch with those first that lead where the change comes from"
+    if not len(inside): return moves
+    first = inside[METRIC][(inside["p"] < CHANCE) & (inside["moved"] > 0)].tolist()
+    rank = moves[METRIC].map({m: i for i, m in enumerate(first)}).fillna(len(first))
+    return moves.iloc[np.argsort(rank.to_numpy(), kind="stable")].reset_index(drop=True)
 
 def _tail_of(metric: str) -> str:
     "Statistic of the table of moves that belongs to a series"

@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from ..core import CENTRE, LOWER, PAGE, REASON, TIME, UPPER, URI, VALUE, VERDICT, SourceError
-from ..metrics import metric_info
-from .change import base_metric, direction_words, metric_words, readable, worst_pages
+from ..images.batch import readable
+from ..judge.cause import worst_pages
+from ..metrics import base_metric, metric_info
+from .change import direction_words, metric_words
 
 # %% ../../nbs/tell/50_plot.ipynb #be4db24b
 BLUE, RED, GREY, BAND, TEXT = "#2166ac", "#c0182b", "#9aa3ad", "#dbe7f3", "#333b45"
