@@ -25,6 +25,12 @@ def _known(settings: list[str]) -> list[str]:
         raise SettingsError(f"expected settings among {', '.join(ModelSettings.model_fields)}, got {', '.join(unknown)}")
     return found
 
+def _pairs(texts: list[str] | None) -> dict[str, str] | None:
+    "Texts such as slow=notice as a dictionary; None of none"
+    from ocr_quality.core import SettingsError
+    if wrong := [t for t in texts or [] if "=" not in t]: raise SettingsError(f"expected a severity such as slow=notice, got {wrong[0]!r}")
+    return dict([part.strip() for part in t.split("=", 1)] for t in texts) if texts else None
+
 @app.command("set")
 def set_(
     name: Name,
@@ -46,6 +52,15 @@ def set_(
     pattern: Annotated[str | None, typer.Option(help="Tags in the path, such as '{date}/{scanner}'.")] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are drawn.")] = None,
     show_pages: Annotated[bool | None, typer.Option(help="Whether pictures of pages may appear in reports and alerts.")] = None,
+    cooldown: Annotated[str | None, typer.Option(help="Time between a message and a reminder, such as 7d.")] = None,
+    recover_after: Annotated[int | None, typer.Option(help="Batches that pass in a row before an incident is over.")] = None,
+    severity: Annotated[list[str] | None, typer.Option(help="Severity of a cause, such as slow=notice; again for more.")] = None,
+    escalate_after: Annotated[str | None, typer.Option(help="How long nobody may acknowledge before others are told, such as 2d.")] = None,
+    escalate_to: Annotated[list[str] | None, typer.Option(help="apprise URL of those others; again for more.")] = None,
+    quiet_hours: Annotated[str | None, typer.Option(help="When messages wait: '20:00-07:00, sat, sun', perhaps with a zone.")] = None,
+    quiet_unless: Annotated[str | None, typer.Option(help="Severity that does not wait: notice, warning or critical.")] = None,
+    due: Annotated[str | None, typer.Option(help="When a batch is due: auto, a cron expression, a time such as 1d, or off.")] = None,
+    due_grace: Annotated[str | None, typer.Option(help="How late a batch may be, such as 6h.")] = None,
 ) -> None:
     "Set some settings of a model and keep the rest."
     from ocr_quality.cli_common import names
@@ -54,7 +69,9 @@ def set_(
     given = {"index": index, "judge": names(judge), "rule": rule, "window": window, "k": k, "quantile": quantile, "min_points": min_points,
              "exclude_alarms": exclude_alarms, "limit": limit, "max_unreadable": max_unreadable, "max_blank": max_blank,
              "metrics": names(metrics), "pattern": pattern, "dpi": dpi, "show_pages": show_pages,
-             "recipients": [] if no_recipients else recipient or None}
+             "recipients": [] if no_recipients else recipient or None,
+             "cooldown": cooldown, "recover_after": recover_after, "severity": _pairs(severity), "escalate_after": escalate_after,
+             "escalate_to": escalate_to or None, "quiet_hours": quiet_hours, "quiet_unless": quiet_unless, "due": due, "due_grace": due_grace}
     with MetricStore() as store: set_model(store, name, unset=_known(unset or []), **{k: v for k, v in given.items() if v is not None})
     show_(name)
 
@@ -69,9 +86,9 @@ def apply(file: Annotated[str, typer.Argument(help="TOML file with a table [mode
 # %% ../nbs/81_cli_model.ipynb #10fd1c95
 def _shown(store, name: str) -> dict:
     from ocr_quality.core import redact
-    from ocr_quality.jobs.model_settings import model_settings
+    from ocr_quality.jobs.model_settings import PEOPLE, model_settings
     values = model_settings(store, name).model_dump()
-    return values | {"recipients": [redact(url) for url in values["recipients"]]}
+    return values | {people: [redact(url) for url in values[people]] for people in PEOPLE}
 
 @app.command("show")
 def show_(name: Name, json: AsJson = False) -> None:
@@ -83,7 +100,8 @@ def show_(name: Name, json: AsJson = False) -> None:
     if json: return typer.echo(to_json({"model": name} | values))
     typer.echo(f"[models.{name}]")
     for key, value in values.items():
-        text = "" if value is None or value == [] else ", ".join(value) if isinstance(value, list) else value
+        text = "" if value is None else ", ".join(value) if isinstance(value, list) else value
+        if isinstance(value, dict): text = ", ".join(f"{k}={v}" for k, v in value.items())
         typer.echo(f"  {key:<15} {text}".rstrip())
 
 @app.command("list")

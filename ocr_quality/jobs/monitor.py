@@ -21,7 +21,7 @@ from ..images.batch import count_pages, summarise
 from ..images.brisque import BRISQUE_MODEL
 from ..images.quality import METRIC_FUNCTIONS, default_metrics, load_plugins
 from ..images.source import Batch, Source, open_source
-from .model_settings import ModelSettings, model_settings
+from .model_settings import PEOPLE, ModelSettings, model_settings
 from .steps import batch_values, judge_batch, measure_into, measured_with, point_id, points_of
 from ..judge.window import WindowRule
 from ..logs import get_logger
@@ -159,7 +159,7 @@ def _report(run: _Run, found: _Found, text: str | None) -> str:
     judged = {found.series: found.judged[found.series], **found.judged}  # the series that the verdict rests on comes first
     batch_report(path, model=run.model, batch=found.batch.name, pages=found.pages, judged=judged, before=found.before, moved=found.changed,
                  summary=summarise(found.pages), alert_text=text, show_pages=run.show_pages,
-                 settings=run.policy.model_dump(exclude={"recipients"}, exclude_none=True))
+                 settings=run.policy.model_dump(exclude=PEOPLE, exclude_none=True))
     return path
 
 # %% ../../nbs/jobs/60_monitor.ipynb #33159e9a

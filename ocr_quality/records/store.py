@@ -18,7 +18,7 @@ from ..core import MetricError, format_time, utc_now
 from . import checks
 from .checks import check_name, check_tags, check_time, check_value
 from .database import Database, insert_new
-from .journal import BaselineBook
+from .journal import BaselineBook, EventBook
 from .ledger import AlertBook, ModelBook, RunBook, clean_text, rows_frame
 from .schema import models, points, revisions, to_json
 
@@ -132,8 +132,8 @@ def _select(model: str, metric: str, start: str | datetime | None, end: str | da
     return query if end is None else query.where(points.c.time <= check_time(end, "end"))
 
 # %% ../../nbs/records/27_store.ipynb #091f3818
-class MetricStore(BaselineBook, AlertBook, ModelBook, RunBook, PointBook):
-    "Everything that is kept in a database: points, alerts, deliveries, models, recipients, runs, baselines"
+class MetricStore(EventBook, BaselineBook, ModelBook, RunBook, PointBook):
+    "Everything that is kept in a database: points, alerts, deliveries, models, recipients, runs, events, baselines"
     LESS_THAN, LESS_THAN_EQUAL, GREATER_THAN, GREATER_THAN_EQUAL, BETWEEN = checks.CONDITIONS
 
     def log_metric(self,

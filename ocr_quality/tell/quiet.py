@@ -24,6 +24,11 @@ class QuietHours:
     days: frozenset[int]  # Days that are quiet as a whole, 0 Monday to 6 Sunday
     zone: str  # IANA name
 
+    def __str__(self) -> str:
+        "As `read_quiet` reads it"
+        hours = [f"{self.start:%H:%M}-{self.end:%H:%M}"] if self.start is not None else []
+        return ", ".join([*hours, *(_DAYS[d] for d in sorted(self.days)), self.zone])
+
 def _hour(text: str) -> time:
     "A time of day; 24:00 is midnight"
     hour, minute = map(int, text.split(":"))
