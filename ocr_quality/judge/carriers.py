@@ -170,7 +170,7 @@ def _rows(tag: str, look: _Test, table: _Tag, parts: pd.DataFrame, sign: float, 
     at = [order[v] for v in parts.index]
     state = np.where(parts["pages_before"] == 0, "new", np.where(parts["pages_now"] == 0, "gone", ""))
     total = parts["within"].sum() + parts["mix"].sum()
-    carries = (parts["within"] + parts["mix"]) / total if total > 0 else 0.0 * parts["within"]
+    carries = (parts["within"] + parts["mix"]) / (total if total > 0 else np.nan)  # Of no worsening there are no parts
     return parts.assign(tag=tag, now=sign * parts["now"], before=sign * parts["before"], moved=(parts["now"] - parts["before"].fillna(usual[0])) / usual[1], z=look.z[at], p=look.p[at],
                         carries=carries, state=state).rename_axis(VALUE).reset_index()[COLUMNS]
 
@@ -217,15 +217,15 @@ def carriers(
     usual = float(b["worse"].median()), pages_sd(b["worse"].to_numpy()) or 1.0
     rows = pd.concat([_rows(tag, look, table, parts, sign, usual) for tag, (table, look, parts) in looks.items()], ignore_index=True)
     rows["p"] = _corrected(rows["p"].to_numpy())
-    rows = rows.sort_values("carries", ascending=False, kind="stable", ignore_index=True)
+    rows = rows.iloc[np.argsort(-(rows["within"] + rows["mix"]).to_numpy(), kind="stable")].reset_index(drop=True)
     named = _named(rows, looks, base in SHARES)
     return Carriers(rows, named, [] if named else _alike(rows))
 
 def _named(rows: pd.DataFrame, looks: dict, indicator: bool) -> list[dict]:
     "The values that may be named: found one after the other, carrying most of the move together"
-    sure = rows[(rows["p"] < CHANCE) & (rows["carries"] > 0)]
+    sure = rows[(rows["p"] < CHANCE) & (rows["within"] + rows["mix"] > 0)]
     if sure.empty: return []
-    tag = sure.iloc[int(np.argmax(sure["z"] * (sure["carries"] > 0.1)))]["tag"]
+    tag = sure.iloc[int(np.argmax(sure["z"]))]["tag"]
     table, look, _ = looks[tag]
     own, found, live, tested = rows[rows["tag"] == tag].set_index(VALUE), [], np.ones(len(table.values), bool), int(rows["p"].notna().sum())
     while len(found) < NAMED and look.p[live].size and np.isfinite(look.p[live]).any():
@@ -236,8 +236,9 @@ def _named(rows: pd.DataFrame, looks: dict, indicator: bool) -> list[dict]:
         live[i] = False
         if live.sum() < 2: break
         look = _look(table, live, FEW, indicator)
-    found = [f | {"same": _same(f, looks)} for f in found if f["carries"] > 0.05]
-    return found if sum(f["carries"] for f in found) >= CARRIES else []
+    total = float((own["within"] + own["mix"]).sum())
+    found = [f | {"same": _same(f, looks)} for f in found if f["within"] + f["mix"] > 0.05 * total]
+    return found if sum(f["within"] + f["mix"] for f in found) >= CARRIES * total else []
 
 def _same(found: dict, looks: dict) -> list[str]:
     "Values of other tags that cover the same pages of the batch"
@@ -258,7 +259,7 @@ def moved_by_tag(
     "Which tag values carry the change of `metric`: medians, the move in sd of earlier pages (positive is worse), share of the batch's move"
     if not {base_metric(metric)} <= {*now, *SHARES}: return pd.DataFrame(columns=COLUMNS).rename(columns={"carries": "share"})
     rows = carriers(now, before, metric).rows
-    return rows[rows["pages_now"] > 0].rename(columns={"carries": "share"}).reset_index(drop=True)
+    return rows[rows["pages_now"] > 0].rename(columns={"carries": "share"}).fillna({"share": 0.0}).reset_index(drop=True)
 
 def _alike(rows: pd.DataFrame) -> list[str]:
     "Tags with several values, which all moved to the worse by something like the same amount"

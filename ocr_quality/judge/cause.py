@@ -226,15 +226,14 @@ def explain(
     focus = moves[METRIC].iloc[0] if len(worse) or len(inside) else base
     drivers = driving_pages(now, before, told if base in SHARES else focus, moves, found.named, n)
     return Cause(metric, focus, *counts, _records(_statistics(moves, table)), _records(inside), None if mixed else name, along,
-                 _share(now, before, focus) if len(worse) or len(inside) else None, _records(found.rows, 40), _plain(found.named), found.alike,
+                 _share(now, before, focus, found.named) if len(worse) or len(inside) else None, _records(found.rows, 40), _plain(found.named), found.alike,
                  [_plain(m) for m in mix if m], _records(drivers), notes)
 
 def _inside(now: pd.DataFrame, before: pd.DataFrame, named: list[dict]) -> pd.DataFrame:
     "What moved on the pages of the named values, against their own past, or where they have none against all"
     if not named: return pd.DataFrame()
-    column, values = tag_column(named[0]["tag"]), {c[VALUE] for c in named}
-    mine = before[before[column].astype(str).isin(values)] if column in before else before.iloc[:0]
-    return moved(now[now[column].astype(str).isin(values)], mine if len(mine) >= 20 else before)
+    mine = _of_values(before, named)
+    return moved(_of_values(now, named), mine if len(mine) >= 20 else before)
 
 def _reordered(moves: pd.DataFrame, inside: pd.DataFrame) -> pd.DataFrame:
     "The moves of the batch with those first that lead where the change comes from"
@@ -248,9 +247,19 @@ def _tail_of(metric: str) -> str:
     tail = metric.removeprefix(base_metric(metric)).lstrip("_")
     return tail if tail in ("p10", "p90") else "share" if base_metric(metric) in SHARES else "median"
 
-def _share(now: pd.DataFrame, before: pd.DataFrame, focus: str) -> dict | None:
-    "Share of pages affected, judged by the metric in focus"
-    way = way_out(now, before, focus)
-    a, b = (page_values(f, focus, way) for f in (now, before))
-    if focus not in SHARES: return affected_share(a["worse"].to_numpy(), by_batch(b["worse"], b[BATCH]))
-    return {"share": float(a["worse"].mean()), "low": None, "high": None, "level": None, "excess": float(a["worse"].mean() - b["worse"].mean())}
+def _share(now: pd.DataFrame, before: pd.DataFrame, focus: str, named: list[dict]) -> dict | None:
+    "Share of all pages that are affected, judged by the metric in focus; where values are named, by their pages alone"
+    way, n = way_out(now, before, focus), len(page_values(now, focus))
+    inside, past = (_of_values(f, named) for f in (now, before))
+    past = past if len(past) >= 20 else before
+    a, b = (page_values(f, focus, way) for f in (inside, past))
+    if focus in SHARES: return {"share": float(a["worse"].sum() / n), "low": None, "high": None, "level": None, "inside": float(a["worse"].mean())}
+    found = affected_share(a["worse"].to_numpy(), by_batch(b["worse"], b[BATCH]))
+    part = len(a) / max(n, 1)
+    return found and found | {"inside": found["share"]} | {k: found[k] * part for k in ("share", "low", "high")}
+
+def _of_values(pages: pd.DataFrame, named: list[dict]) -> pd.DataFrame:
+    "The pages of the named values; all where none is named"
+    if not named: return pages
+    column = tag_column(named[0]["tag"])
+    return pages[pages[column].astype(str).isin({c[VALUE] for c in named})] if column in pages else pages.iloc[:0]

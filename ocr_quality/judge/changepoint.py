@@ -19,7 +19,7 @@ def _scale(off: np.ndarray) -> np.ndarray:
     "Robust standard deviation of each row of `off`, `(rows, 1)`; from the mean where more than half of a row is zero"
     size = np.abs(off)
     mad = 1.4826 * np.median(size, 1, keepdims=True)
-    return np.where(mad > 0, mad, 1.2533 * size.mean(1, keepdims=True))
+    return np.where(mad > 1e-9 * size.max(1, keepdims=True), mad, 1.2533 * size.mean(1, keepdims=True))
 
 def _tame(
     rows: np.ndarray,  # `(rows, n)` float64
@@ -31,7 +31,8 @@ def _tame(
     middle = median_filter(rows, size=(1, 2 * least - 1), mode="reflect")
     off = rows - middle
     reach = 3.3 * _scale(off)
-    return (middle + np.clip(off, -reach, reach) if robust else rows), off
+    near = np.where(np.abs(off) > 3 * reach, 0, np.clip(off, -reach, reach))
+    return (middle + near if robust else rows), off
 
 # %% ../../nbs/judge/34_changepoint.ipynb #5341251d
 def _noise(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +41,7 @@ def _noise(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for lag in (1, 2, 3):
         d = rows[:, lag:] - rows[:, :-lag]
         v.append((np.minimum(np.abs(d), 3 * _scale(d)) ** 2).mean(1) / 2)
-    tiny = 1e-18 * (1 + (rows**2).max(1))
+    tiny = 1e-18 * (rows**2).max(1) + 1e-300
     phi = np.clip(np.sqrt(np.maximum((v[1] + v[2]) / np.maximum(v[0], tiny) - 1, 0)) - 1, 0, 0.8)
     return phi, np.maximum(v[0] * (1 + phi) / (1 - phi) ** 2, tiny)
 
@@ -101,15 +102,25 @@ def _position(
     least: int,  # Fewest batches of a level
     unit: float,  # Long-run variance of the noise
     coverage: float = 0.9,  # Share of the likelihood inside
-) -> tuple[int, int, float]:  # First and last position that it may have, and the drop of the sum of squares in units of noise
-    "Interval of one change and the evidence for it"
+) -> tuple[int, int]:  # First and last position that it may have
+    "Interval of one change"
     places = np.arange(least, len(x) - least + 1)
     sums = np.cumsum(x - x.mean())[places - 1]
     drop = sums**2 * (1 / places + 1 / (len(x) - places)) / unit
     likely = np.exp((drop - drop.max()) / 2)
     order = np.argsort(-likely, kind="stable")
     inside = places[order[: 1 + int(np.searchsorted(np.cumsum(likely[order]) / likely.sum(), coverage))]]
-    return min(int(inside.min()), at), max(int(inside.max()), at), float(drop[at - least])
+    return min(int(inside.min()), at), max(int(inside.max()), at)
+
+# %% ../../nbs/judge/34_changepoint.ipynb #6f20d01a
+def _evidence(x: np.ndarray, edges: list[int], i: int) -> float:
+    "Rise of the sum of squares, a change, without change `i` of the `edges` (0 and the end included), alone or with a neighbour: the least"
+    rises = []
+    for a, b in ((i - 1, i + 1), (i - 2, i + 1), (i - 1, i + 2)):
+        if a < 0 or b >= len(edges): continue
+        part, ends = x[edges[a] : edges[b]], [o - edges[a] for o in edges[a + 1 : b + 1]]
+        rises.append((_squares(part, ends[-1:]) - _squares(part, ends)) / (b - a - 1))
+    return min(rises)
 
 # %% ../../nbs/judge/34_changepoint.ipynb #9759e529
 def _worse(before: float, after: float, metric: Metric) -> bool:
@@ -132,11 +143,13 @@ def _changes(values: np.ndarray, least: int, false_positive: float, robust: bool
     means = [float(o.mean()) for o in np.split(x, starts)]
     sd = float(np.sqrt(_squares(x, edges[1:]) / (len(x) - len(means))))
     out = []
-    for (a, at, b), before, after in zip(zip(edges, starts, edges[2:]), means, means[1:], strict=False):
-        first, last, drop = _position(x[a:b], at - a, least, unit[0])
+    for i, (before, after) in enumerate(zip(means, means[1:], strict=False), 1):
+        a, at, b = edges[i - 1 : i + 2]
+        first, last = _position(x[a:b], at - a, least, unit[0])
+        rarer = 1 + int((null >= _evidence(x, edges, i) / unit[0]).sum())
         out.append({"time": at, "first": a + first, "last": a + last, "before": middle + scale * before, "after": middle + scale * after,
                     "shift": scale * (after - before), "size_sd": abs(after - before) / sd if sd > 1e-9 else np.inf,
-                    "p_value": (1 + int((null >= drop).sum())) / (runs + 1), "batches_before": at - a, "batches_after": b - at})
+                    "p_value": rarer / (runs + 1), "batches_before": at - a, "batches_after": b - at})
     return out
 
 # %% ../../nbs/judge/34_changepoint.ipynb #954e62db
