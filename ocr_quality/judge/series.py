@@ -40,6 +40,8 @@ def in_order(
     if absent: raise MetricError(f"expected a series with the columns {TIME} and {VALUE}, got no {' and no '.join(absent)}")
     out = series.reset_index(drop=True)
     out = out.assign(**{TIME: as_utc(out[TIME]), VALUE: as_numbers(out[VALUE])})
+    if not out[TIME].duplicated().any():
+        return out if out[TIME].is_monotonic_increasing else out.sort_values(TIME, ignore_index=True)
     key = out[[TIME, VALUE]].copy()
     for c in (BATCH, TAGS):
         if c in out: key[c] = [repr(sorted(o.items())) if isinstance(o, dict) else str(o) for o in out[c]]
