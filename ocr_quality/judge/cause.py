@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core import BATCH, METRIC, PAGE, REASON, URI, VALUE, tag_column, tags_of
 from ..images.batch import readable
-from .carriers import SHARES, Carriers, carriers, page_values, way_out
+from .carriers import SHARES, SURE, Carriers, alike, apart, carriers, page_values, way_out
 from .mix import split_shift
 from .moves import CHANCE, all_moves, badness, by_batch, looks_like, moved, pages_sd
 from ..metrics import METRICS, base_metric, metric_info
@@ -188,13 +188,17 @@ def _statistics(moves: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         moves = moves.assign(**{f"{name}_{c}": at[c].to_numpy() for c in ("now", "before", "moved")}, **({"tail_statistic": at["statistic"].to_numpy()} if name == "tail" else {}))
     return moves
 
-def _carried(now: pd.DataFrame, before: pd.DataFrame, series: str, focus: str) -> tuple[str, Carriers]:
-    "Who carries the series' change; if nobody can be named by that, who carries that of the metric that moved most"
-    found = carriers(now, before, series)
-    if found.named or focus == base_metric(series): return series, found
-    other = carriers(now, before, focus)
-    other.named[:] = [c for c in other.named if c["p"] < CHANCE / 2]
-    return (focus, other) if other.named else (series, found)
+def _carried(now: pd.DataFrame, before: pd.DataFrame, series: str, focus: str, moved: bool) -> tuple[str, Carriers]:
+    "Who carries the series' change, if it `moved`; if nobody can be named by that, who carries that of the metric that moved most"
+    asked = [series] if focus == base_metric(series) else [series, focus] if moved else [focus, series]
+    found = {metric: carriers(now, before, metric) for metric in asked}
+    for metric, c in found.items():
+        c.named[:] = [v for v in c.named if v["p"] < SURE / len(asked)]
+        lead = found.get(focus, c).rows
+        if c.named and apart(lead[lead["tag"] == c.named[0]["tag"]].set_index(VALUE), [v[VALUE] for v in c.named]): return metric, c
+        c.named.clear()
+    first = found[asked[0]]
+    return asked[0], Carriers(first.rows, [], found.get(focus, first).alike or alike(found.get(focus, first).rows))
 
 # %% ../../nbs/judge/40_cause.ipynb #18362781
 def explain(
@@ -216,7 +220,7 @@ def explain(
     focus = worse[METRIC].iloc[0] if len(worse) else base
     if table.empty or not (base in SHARES or base in now and base in before):
         return Cause(metric, focus, *counts, _records(_statistics(moves, table)), notes=notes)
-    told, found = _carried(now, before, metric, focus)
+    told, found = _carried(now, before, metric, focus, base in worse[METRIC].tolist())
     inside = _inside(now, before, found.named)
     moves = _reordered(moves, inside)
     between = table[(table[METRIC] == base) & (table["statistic"] == _tail_of(metric))]["between"]

@@ -100,10 +100,10 @@ def _row(metric: str, statistic: str, now: float, found: tuple, unit: float, sca
     "One row of the table of moves"
     centre, sd, df, between = found
     sd, sign = max(sd, unit / 10), _sign(metric, now, centre)
-    z = sign * (now - centre) / sd
+    z, step = sign * (now - centre) / sd, min(unit, notable(metric, min(abs(now), abs(centre)), scatter))
     return {METRIC: metric, "statistic": statistic, "now": now, "before": centre, "moved": z, "p": min(1.0, 2 * k * stats.t.sf(abs(z), df)),
-            "weight": sign * (now - centre) / float(np.hypot(sd, unit)), "sd": sd, "between": between, "unit": unit, "moved_pages": sign * (now - centre) / scatter
-            if scatter > 0 else np.nan, "pages_now": counts[0], "pages_before": counts[1], "batches": counts[2]}
+            "weight": sign * (now - centre) / float(np.hypot(sd, step)), "sd": sd, "between": between, "unit": unit,
+            "moved_pages": sign * (now - centre) / scatter if scatter > 0 else np.nan, "pages_now": counts[0], "pages_before": counts[1], "batches": counts[2]}
 
 def _centred(x: np.ndarray, groups: list[np.ndarray], medians: np.ndarray) -> np.ndarray:
     "Pages as they scatter within their batches, around one common level, sorted"

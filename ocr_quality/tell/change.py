@@ -80,11 +80,11 @@ def _carried_lines(cause: dict) -> list[str]:
         if cause["alike"] and moved_at_all: return [f"No single {cause['alike'][0]} stands out: all are alike."]
         if any(f["kind"] == "mix" for f in cause["mix"]): return []
         return [f"No {_list(list(dict.fromkeys(t['tag'] for t in cause['tags'])))} stands out."] if looked > 1 and moved_at_all else []
-    part = sum(c["carries"] for c in named)
+    part = sum(c["carries"] or 2 for c in named)
     who = _list([tag_words(c["tag"], c["value"]) + (f" ({', '.join(c['same'])})" if c["same"] else "") for c in named])
     new = [c for c in named if c["state"] == "new"]
     pages, all_pages = sum(c["pages_now"] for c in named), sum(t["pages_now"] for t in cause["tags"] if t["tag"] == named[0]["tag"])
-    line = f"{who} {'carries' if len(named) == 1 else 'carry'} {'nearly all' if part > 0.97 else _share(part)} of it ({pages} of {all_pages} pages; "
+    line = f"{who} {'carries' if len(named) == 1 else 'carry'} {'more than all' if part > 1.2 else 'nearly all' if part > 0.97 else _share(part)} of it ({pages} of {all_pages} pages; "
     line += f"{_p(max(c['p'] for c in named))} after looking at {looked} values)"
     if new: line += f"; {'it is' if len(named) == 1 else 'of these ' + _list([tag_words(c['tag'], c['value']) for c in new]) + ' is'} new"
     others = [t for t in cause["tags"] if t["tag"] == named[0]["tag"] and t["value"] not in {c["value"] for c in named} and t["pages_now"] >= 3]
