@@ -85,7 +85,7 @@ class Baseline:
 
 def _weekday(times: pd.Series, zone: str) -> np.ndarray:
     "Weekday of each time, 0 Monday"
-    return times.dt.tz_convert(ZoneInfo(zone)).dt.weekday.to_numpy(np.int64)
+    return times.dt.tz_convert(ZoneInfo(zone)).dt.day_of_week.to_numpy(np.int64)
 
 # %% ../../nbs/judge/32_baseline.ipynb #7f46c5b2
 def false_alarm_batches(

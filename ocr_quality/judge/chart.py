@@ -260,7 +260,7 @@ def judge_chart(
     source = {n: _source(o) for n, o in {id(o): o for o in rows.base if o is not None}.items()}
     told = [f"no value{lost[i]}" if rows.verdict[i] == MISSING else
             _why(i, v, rows, since, times, low[i], edge[i], bounds, source.get(id(rows.base[i])), rule) for i, v in enumerate(shown)]
-    made = {CENTRE: rows.centre, LOWER: rows.lower, UPPER: rows.upper, HISTORY: rows.history, VERDICT: rows.verdict, REASON: told,
+    made = {CENTRE: rows.centre, LOWER: rows.lower, UPPER: rows.upper, HISTORY: rows.history, VERDICT: rows.verdict, REASON: np.array(told, object),
             "z": rows.z, "cusum": rows.sum, "alarm": rows.alarm}
     when = out[TIME].to_numpy("datetime64[us]")
     for j, name in enumerate(_SINCE):

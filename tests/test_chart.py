@@ -1,0 +1,275 @@
+"The chart on all kinds of series: bad ones are named, orders and units make no difference, better is never worse"
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from ocr_quality import synth
+from ocr_quality.core import MetricError, SettingsError, TimeError
+from ocr_quality.judge.baseline import Baseline, fit_baseline
+from ocr_quality.judge.chart import ChartRule, judge_chart
+from ocr_quality.judge.limits import Limits, count_alarms, find_limits
+from ocr_quality.metrics import register_metric
+
+YEAR = ChartRule("365d")
+
+
+def daily(values, start="2026-01-01", **columns):
+    values = np.asarray(values, float)
+    return pd.DataFrame({"time": pd.date_range(start, periods=len(values), tz="UTC"), "value": values, **columns})
+
+
+def noise(n, seed=0, level=20.0, sd=1.0):
+    return level + sd * np.random.default_rng(seed).normal(size=n)
+
+
+BASE = fit_baseline(daily(noise(60)), "brisque")
+
+
+# What a bad series is told
+
+BAD = {
+    "nothing": (daily([]), set()),
+    "one": (daily([20]), {"learning"}),
+    "too short": (daily(noise(29)), {"learning"}),
+    "constant": (daily(np.full(100, 20.0)), {"learning", "no variation"}),
+    "constant after the first": (daily([21.0, *np.full(99, 20.0)]), {"learning", "pass"}),
+    "all missing": (daily(np.full(100, np.nan)), {"missing"}),
+    "half missing": (daily(np.where(np.arange(100) % 2, np.nan, noise(100))), {"learning", "pass", "missing"}),
+    "rounding": (daily(20 + 1e-14 * np.arange(100)), {"learning", "no variation"}),
+    "tiny unit": (daily(1e-9 * noise(100, 2)), {"learning", "pass"}),
+    "huge level": (daily(1e9 + noise(100, 2)), {"learning", "pass"}),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_states(name):
+    frame, verdicts = BAD[name]
+    judged = judge_chart(frame, "brisque")
+    assert set(judged["verdict"]) == verdicts and len(judged) == len(frame)
+    assert all(isinstance(o, str) and o for o in judged["reason"])
+    assert judged.loc[judged["verdict"] == "learning", "reason"].astype(str).str.startswith("learning: ").all()
+
+
+@pytest.mark.parametrize("frame, error, words", [
+    (daily(noise(9)).assign(time=pd.date_range("2026-01-01", periods=9)), TimeError, "zone"),
+    (daily(noise(9)).assign(time="2026-01-01"), TimeError, "RFC 3339"),
+    (daily(noise(9)).assign(time=pd.NaT), TimeError, "time"),
+    (daily(noise(9)).assign(value="sharp"), MetricError, "numbers"),
+    (daily([1, np.inf]), MetricError, "infinite"),
+    (daily(noise(9)).drop(columns="value"), MetricError, "no value"),
+])
+def test_refused(frame, error, words):
+    with pytest.raises(error, match=words): judge_chart(frame, "brisque")
+
+
+@pytest.mark.parametrize("values, words", [
+    (dict(start=19), "expected 20 <= start"), (dict(start=61), "start <= baseline"), (dict(baseline=121), "<= 120"),
+    (dict(false_alarm_every=10), "at least 20"), (dict(false_alarm_every="now and then"), "365d|30d"), (dict(limit="high"), "finite number"),
+])
+def test_rules_refused(values, words):
+    with pytest.raises(SettingsError, match=words): ChartRule(**values)
+
+
+def test_too_frequent_promises_are_refused_when_the_pace_is_known():
+    with pytest.raises(SettingsError, match="at least 20 batches"): fit_baseline(daily(noise(60)), "brisque", false_alarm_every="10d")
+
+
+def test_repeated_rows_count_once():
+    frame = daily(noise(100))
+    twice = pd.concat([frame, frame.sample(50, random_state=1)])
+    pd.testing.assert_frame_equal(judge_chart(twice, "brisque"), judge_chart(frame, "brisque"))
+
+
+# Properties
+
+lists = st.lists(st.floats(-100, 200, allow_nan=False, width=32), min_size=1, max_size=60)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lists, st.randoms(use_true_random=False))
+def test_row_order_makes_no_difference(values, random):
+    frame = daily([*noise(60), *values])
+    order = list(range(len(frame)))
+    random.shuffle(order)
+    for baseline in (None, BASE):
+        pd.testing.assert_frame_equal(judge_chart(frame.iloc[order], "brisque", baseline=baseline), judge_chart(frame, "brisque", baseline=baseline))
+
+
+@settings(max_examples=40, deadline=None)
+@given(lists, st.sampled_from([1e-6, 0.3, 1.0, 7.0, 1e5]), st.sampled_from([-1e3, 0.0, 0.1, 4e4]))
+def test_the_unit_makes_no_difference(values, scale, shift):
+    values = np.array([*noise(60), *values])
+    plain, other = (judge_chart(daily(v), "brisque") for v in (values, scale * values + shift))
+    assert plain["verdict"].tolist() == other["verdict"].tolist()
+    assert plain["alarm"].tolist() == other["alarm"].tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(lists)
+def test_the_other_direction_mirrors(values):
+    values = np.array([*noise(60), *values])
+    lower, higher = judge_chart(daily(values), "brisque"), judge_chart(daily(-values), "sharpness")
+    assert lower["verdict"].tolist() == higher["verdict"].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(lists, st.integers(0, 59), st.floats(0, 100))
+def test_a_better_value_never_turns_a_pass_into_a_failure(values, at, better):
+    "Not of that batch, and not of any later one"
+    frame = daily([*noise(60), *values])
+    at = 60 + at % len(values)
+    before = judge_chart(frame, "brisque", baseline=BASE)["verdict"]
+    after = judge_chart(frame.assign(value=frame["value"].mask(frame.index == at, frame["value"] - better)), "brisque", baseline=BASE)["verdict"]
+    assert not ((before == "pass") & (after == "fail")).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(lists, st.floats(0, 100))
+def test_a_better_last_value_while_learning(values, better):
+    frame = daily(values)
+    before = judge_chart(frame, "brisque")["verdict"].iloc[-1]
+    after = judge_chart(frame.assign(value=[*frame["value"][:-1], frame["value"].iloc[-1] - better]), "brisque")["verdict"].iloc[-1]
+    assert before == "fail" or after != "fail"
+
+
+@settings(max_examples=40, deadline=None)
+@given(lists)
+def test_the_limit_shown_is_the_one_that_decides(values):
+    judged = judge_chart(daily([*noise(60), *values]), "brisque", baseline=BASE)[60:]
+    beyond = judged["value"] > judged["upper"]
+    near = (judged["value"] - judged["upper"]).abs() < 1e-9
+    assert (beyond == (judged["verdict"] == "fail"))[~near].all()
+
+
+# Size, time, weekdays
+
+def test_small_batches_have_wider_limits():
+    pages = np.random.default_rng(4).integers(5, 500, 100)
+    values = 20 + 10 * np.random.default_rng(5).normal(size=100) / np.sqrt(pages)
+    judged = judge_chart(daily(values, pages=pages), "brisque")[60:]
+    half = (judged["upper"] - judged["centre"]).groupby(pages[60:] > 100).mean()
+    assert half[False] > 2 * half[True]
+
+
+def test_where_sizes_never_differed_a_small_batch_is_given_room_and_a_large_one_none():
+    base = fit_baseline(daily(noise(60), pages=50), "brisque")
+    assert base.share is None
+    assert base.spread([50, 5, 5000]) / base.sd == pytest.approx([1, 10**.5, 1])
+
+
+def test_pages_may_tell_what_their_number_does():
+    base = fit_baseline(daily(noise(60, sd=2.0), pages=50), "brisque", page_sd=7.0)
+    assert base.share == pytest.approx(49 / 50 / np.var(noise(60, sd=2.0), ddof=1))
+
+
+def test_unknown_pages_are_judged_as_usual_ones():
+    base = fit_baseline(daily(noise(60), pages=np.r_[5:65]), "brisque")
+    assert base.spread([np.nan, 0]).tolist() == [base.sd, base.sd]
+
+
+def test_a_weekday_that_is_always_worse_is_no_alarm():
+    pattern = 3.0 * (np.arange(200) % 7 == 0)
+    judged = judge_chart(daily(noise(200) + pattern), "brisque")
+    assert (judged["verdict"][60:] == "fail").sum() == 0
+    monday = judged["centre"][60:].groupby(np.arange(140) % 7).mean()
+    assert monday.max() - monday.median() > 1.5
+
+
+def test_weekdays_are_those_of_the_zone():
+    late = daily(noise(100) + 4.0 * (np.arange(100) % 7 == 0), start="2026-01-01T23:30:00Z")
+    effects = {zone: np.argmax(fit_baseline(late[:60], "brisque", zone=zone).effect) for zone in ("UTC", "Europe/Berlin")}
+    assert effects == {"UTC": 3, "Europe/Berlin": 4}
+
+
+def test_evidence_fades_over_a_gap():
+    bad = noise(64)
+    bad[60:] = 23.0
+    together = daily(bad)
+    apart = together.assign(time=together["time"].where(together.index < 63, together["time"] + pd.Timedelta(days=30)))
+    sums = [judge_chart(o, "brisque", baseline=BASE)["cusum"].iloc[-2:].tolist() for o in (together, apart)]
+    assert sums[0][0] == sums[1][0] and sums[1][1] < sums[0][1] / 2
+
+
+def test_irregular_batches_keep_a_promise_in_time():
+    hourly = daily(noise(60)).assign(time=pd.date_range("2026-01-01", periods=60, freq="h", tz="UTC"))
+    assert fit_baseline(hourly, "brisque").limits["high"].every == 365 * 24
+    assert fit_baseline(hourly, "brisque", false_alarm_every=365).limits["high"].every == 365
+
+
+# Learning and baselines
+
+def test_a_fault_while_learning_does_not_teach():
+    values = noise(100)
+    values[20:25] += 15
+    judged = judge_chart(daily(values), "brisque")
+    assert judged["verdict"][20:25].tolist() == ["fail"] * 5
+    assert judged["centre"].iloc[-1] == pytest.approx(20, abs=.5)
+
+
+def test_the_baseline_never_learns_from_what_it_judges():
+    frame, _ = synth.series(300, fault="ramp", onset=80, ramp=0.05, seed=3)
+    judged = judge_chart(frame, "brisque")
+    assert judged["history"].iloc[-1] == 60
+    assert (judged["verdict"][200:] == "fail").all()
+
+
+def test_a_decline_in_the_second_month_is_not_learned():
+    values = noise(120)
+    values[34:] += 3
+    judged = judge_chart(daily(values), "brisque")
+    assert (judged["verdict"][60:] == "fail").mean() > .9
+    assert judged["centre"].iloc[-1] < 21
+
+
+def test_a_baseline_is_the_same_in_every_process():
+    frame = daily(noise(60))
+    fit = fit_baseline(frame, "brisque")
+    assert Baseline.from_dict(fit.to_dict()) == fit
+    assert fit_baseline(frame.sample(frac=1, random_state=0), "brisque") == fit
+
+
+def test_long_faults_keep_their_onset():
+    frame, truth = synth.series(300, fault="step", onset=100, size=2.0, seed=3)
+    judged = judge_chart(frame, "brisque")
+    last = judged[judged["verdict"] == "fail"].iloc[-1]
+    assert abs((last["onset"] - frame["time"][100]).days) <= 3
+    assert last["certainty"] > .99 and last["shift"] == pytest.approx(2.0, abs=.4)
+
+
+def test_recovery_is_soon():
+    values = noise(140)
+    values[80:100] += 9
+    judged = judge_chart(daily(values), "brisque")
+    assert (judged["verdict"][80:100] == "fail").all()
+    assert (judged["verdict"][106:] == "pass").all()
+
+
+# The promise
+
+@pytest.mark.parametrize("normal, low, high", [(False, .45, .95), (True, .7, 1.4)])
+def test_the_promise_is_kept_on_average_over_series(normal, low, high):
+    "150 Gaussian series, two years each: the standard error of the rate is 0.1"
+    rng = np.random.default_rng(11)
+    found = 0
+    for x in rng.normal(size=(150, 60 + 730)):
+        u, after = (x[:60] - x[:60].mean()) / x[:60].std(ddof=1), (x[60:] - x[:60].mean()) / x[:60].std(ddof=1)
+        limits = find_limits(u, 365, normal=normal)
+        found += count_alarms(after[None], limits.slow, limits.sudden)
+    assert low < found / 300 < high
+
+
+def test_limits_are_reproducible_and_ordered():
+    u = noise(60, level=0)
+    assert find_limits(u, 365) == find_limits(u, 365)
+    slow = [find_limits(u, every).slow for every in (50, 100, 365, 1000, 5000, 20000)]
+    assert slow == sorted(slow)
+    assert isinstance(find_limits(u, 365), Limits)
+
+
+def test_a_metric_of_ones_own():
+    register_metric("gloss", "target", "percent", (0, 100), target=(20, 40))
+    values = np.where(np.arange(100) < 80, noise(100, level=30, sd=2), 60)
+    judged = judge_chart(daily(values), "gloss")
+    assert judged["verdict"][79:82].tolist() == ["pass", "fail", "fail"]
+    assert judged["z"].iloc[-1] > 10
