@@ -40,9 +40,11 @@ def _tell(say: Callable[[str], None], truth: ClaimsTruth) -> Callable[[dict], No
         limit = f" limit {row['limit']:5.1f}" if row["limit"] == row["limit"] else ""
         verdict = {"fail": "ALERT", "pass": "ok"}.get(row[VERDICT], row[VERDICT])
         say(f"{row[BATCH]}  {row['pages']:3d} pages  {row['series']:<11} {row['value']:5.1f}{limit}  {verdict}{lost}{mark}")
-        if row["text"] and not told:
+        for text in row["said"]:
+            lines = text.splitlines()
+            if told and row["text"]: lines = lines[:1]
             told.append(row[BATCH])
-            say("\n" + "\n".join("    " + line for line in row["text"].splitlines()) + "\n")
+            say("\n" + "\n".join("    " + line for line in lines) + "\n")
     return tell
 
 def _verdict(truth: ClaimsTruth, batches: pd.DataFrame) -> str:

@@ -41,6 +41,7 @@ class Missed:
     due: datetime  # When it should have been there, grace included
     last: str  # Name of the newest batch there is
     since: datetime  # Time of that batch
+    over: bool = False  # Whether batches have come again since
 
 @dataclass(frozen=True)
 class _Came:
@@ -78,8 +79,8 @@ def _latest(of: list[_Came], zone: ZoneInfo) -> timedelta:
     return max(spans)
 
 # %% ../../nbs/jobs/57_due.ipynb #0f15564e
-def _by_weekday(came: list[_Came], grace: timedelta, zone: ZoneInfo, now: datetime) -> list[tuple[str, datetime]]:
-    "Days and numbers of batches that are missing on them, with when they were due; of the last week"
+def _by_weekday(came: list[_Came], grace: timedelta, zone: ZoneInfo, now: datetime) -> list[tuple[str, datetime, bool]]:
+    "Days and numbers of batches that are missing on them, when they were due, and whether later days have batches; of the last week"
     days: dict[date, list[_Came]] = defaultdict(list)
     for c in came: days[c.day].append(c)
     for group in days.values(): group.sort(key=lambda c: c.arrived or c.start)
@@ -90,7 +91,7 @@ def _by_weekday(came: list[_Came], grace: timedelta, zone: ZoneInfo, now: dateti
         usual = _usual(days, day, last)
         for n in range(len(days[day]), min(map(len, usual), default=0)):
             due = _midnight(day, zone) + _latest([group[n] for group in usual], zone) + grace
-            missed.append((f"{day}" + (f" #{n + 1}" if n else ""), due))
+            missed.append((f"{day}" + (f" #{n + 1}" if n else ""), due, last > day))
     return missed
 
 def _usual(days: dict[date, list[_Came]], day: date, last: date) -> list[list[_Came]]:
@@ -101,16 +102,16 @@ def _usual(days: dict[date, list[_Came]], day: date, last: date) -> list[list[_C
     return groups if all(groups) else []
 
 # %% ../../nbs/jobs/57_due.ipynb #e18853c6
-def _by_interval(came: list[_Came], grace: timedelta, zone: ZoneInfo) -> list[tuple[str, datetime]]:
+def _by_interval(came: list[_Came], grace: timedelta, zone: ZoneInfo) -> list[tuple[str, datetime, bool]]:
     "The next batches, with when they are due, of a feed that comes every so many days; at most three that do not come"
     days = sorted({c.day for c in came})[-INTERVALS - 1:]
     gaps = [(b - a).days for a, b in zip(days, days[1:], strict=False)]
     if len(gaps) < INTERVALS or min(gaps) < 2 or max(gaps) > 1.35 * min(gaps): return []
     late = _latest([c for c in came if c.day in days], zone)
-    return [(f"{days[-1]} + {k}", _midnight(days[-1], zone) + k * 1.1 * timedelta(days=max(gaps)) + late + grace) for k in (1, 2, 3)]
+    return [(f"{days[-1]} + {k}", _midnight(days[-1], zone) + k * 1.1 * timedelta(days=max(gaps)) + late + grace, False) for k in (1, 2, 3)]
 
 # %% ../../nbs/jobs/57_due.ipynb #c65ca13e
-def _by_cron(came: list[_Came], cron: str, grace: timedelta, zone: ZoneInfo, now: datetime) -> list[tuple[str, datetime]]:
+def _by_cron(came: list[_Came], cron: str, grace: timedelta, zone: ZoneInfo, now: datetime) -> list[tuple[str, datetime, bool]]:
     "The times of a cron expression to which no batch belongs; each batch, or all of a day where cron means days, answers one of them"
     trigger, at, fires = cron_trigger(cron, zone.key), now - LOOK_BACK - grace - timedelta(days=62), []
     while (at := trigger.get_next_fire_time(None, at)) is not None and at + grace <= now:
@@ -122,14 +123,14 @@ def _by_cron(came: list[_Came], cron: str, grace: timedelta, zone: ZoneInfo, now
     left, missed = list(units.values()), []
     for before, fire in zip([fires[0] - timedelta(days=62), *fires] if fires else [], fires, strict=False):
         answer = next((u for u in left if any(before < t <= fire + grace for t in u)), None)
-        if answer is None: missed.append((format_time(fire), fire + grace))
+        if answer is None: missed.append((format_time(fire), fire + grace, any((c.arrived or c.start) > fire + grace for c in came)))
         else: left.remove(answer)
     return missed
 
-def _by_span(came: list[_Came], span: timedelta, grace: timedelta) -> list[tuple[str, datetime]]:
+def _by_span(came: list[_Came], span: timedelta, grace: timedelta) -> list[tuple[str, datetime, bool]]:
     "The next batches, with when they are due, of a feed that comes at least every `span`"
     last = max(max(c.start, c.arrived or c.start) for c in came)
-    return [(format_time(last + k * span), last + k * span + grace) for k in range(1, max(2, min(1000, int(SILENT / span) + 1)))]
+    return [(format_time(last + k * span), last + k * span + grace, False) for k in range(1, max(2, min(1000, int(SILENT / span) + 1)))]
 
 # %% ../../nbs/jobs/57_due.ipynb #2db5b111
 def missed_batches(
@@ -148,7 +149,7 @@ def missed_batches(
     elif due[:1].isdigit() and " " not in due: found = _by_span(came, parse_span(due), grace)
     else: found = _by_cron(came, due, grace, place, now)
     newest = came[-1]
-    return [Missed(name, at, newest.name, newest.time) for name, at in sorted(found, key=lambda f: f[1])
+    return [Missed(name, at, newest.name, newest.time, over) for name, at, over in sorted(found, key=lambda f: f[1])
             if max(watching, now - LOOK_BACK) < at <= now]
 
 def _has_weekday(came: list[_Came]) -> bool:

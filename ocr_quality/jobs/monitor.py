@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..core import BATCH, CENTRE, LOWER, REASON, TIME, UPPER, VALUE, VERDICT, settings
+from ..core import BATCH, CENTRE, LOWER, REASON, TIME, UPPER, VALUE, VERDICT, OcrQualityError, settings
 from ..images.batch import count_pages, summarise
 from ..images.brisque import BRISQUE_MODEL
 from ..images.quality import METRIC_FUNCTIONS, default_metrics, load_plugins
 from ..images.source import Batch, Source, open_source
 from .model_settings import PEOPLE, ModelSettings, model_settings
 from .steps import batch_values, judge_batch, measure_into, measured_with, point_id, points_of
+from .watch import audience_of, check_model
 from ..judge.window import WindowRule
 from ..logs import get_logger
 from ..metrics import metric_info
@@ -30,8 +31,10 @@ from ..objects import exists, is_remote
 from ..records.checks import check_name
 from ..records.parquet_log import ParquetLog
 from ..records.store import MetricStore
-from ..tell.alert import alert_key, deliver_due, send_alert
+from ..tell.alert import SHARES, alert_facts, alert_fields, alert_key, alert_text, deliver_due
 from ..tell.change import base_metric, moved, moved_by_tag, worst_pages
+from ..tell.incident import TOLD, Seen, cause_of, severity_of
+from ..tell.incidents import note, said
 from ..tell.report import batch_report
 
 # %% ../../nbs/jobs/60_monitor.ipynb #51d3ce87
@@ -66,10 +69,16 @@ def verdict_of(
 class Outcome:
     "What a run did: a row a batch, and for the newest batch its judged series, pages and report"
     model: str
-    batches: pd.DataFrame  # batch time status pages unreadable blank value limit verdict alert_id report
+    batches: pd.DataFrame  # batch time status pages unreadable blank series value limit verdict reason alert_id incident said report text
     judged: dict[str, pd.DataFrame] = field(default_factory=dict)  # Judged series by name, newest batch last
     last_pages: pd.DataFrame = field(default_factory=pd.DataFrame)  # Page frame of the newest batch
     report: str | None = None  # Report of the newest batch
+    said: list[str] = field(default_factory=list)  # What people were told at the end of the run, such as of a batch that did not come
+
+    @property
+    def told(self) -> list[str]:
+        "What people were told, title and text, in the order it was written"
+        return [text for texts in self.batches["said"] for text in texts] + self.said
 
     @property
     def failed(self) -> bool:
@@ -92,6 +101,7 @@ class _Run:
     backfill: bool
     deliver: bool
     show_pages: bool
+    now: datetime | None
 
 def _history(run: _Run, batch: Batch) -> pd.DataFrame:
     "Pages of the batches in the 30 days before, for telling what has moved"
@@ -108,16 +118,26 @@ class _Found:
     before: pd.DataFrame  # Pages of the batches before
     changed: pd.DataFrame | None  # What moved since; None without a history
 
-def _alert(run: _Run, found: _Found) -> tuple[str, str]:
-    "Store the alert of a failing batch; its id and its text"
+def _facts(run: _Run, found: _Found) -> dict:
+    "What the alert of a failing batch says"
     pages, before, name = found.pages, found.before, found.batch.name
     metric = base_metric(found.series) if base_metric(found.series) in pages else run.policy.index
-    key = alert_key(run.model, name)
-    text = send_alert(run.store, alert_id=key, model=run.model, metric=found.series, batch=name, time=found.batch.time,
-                      row=found.judged[found.series].iloc[-1], pages=pages, moved=found.changed,
-                      by_tag=moved_by_tag(pages, before, metric) if len(before) else None, worst=worst_pages(pages, metric, 5),
-                      report=report_path(run.home, run.model, name), recipients=run.policy.recipients, show_pages=run.show_pages, deliver=False)
-    return key, text
+    return alert_facts(run.model, found.series, name, found.batch.time, found.judged[found.series].iloc[-1], pages, found.changed,
+                       moved_by_tag(pages, before, metric) if len(before) else None, worst_pages(pages, metric, 5),
+                       report_path(run.home, run.model, name), run.show_pages)
+
+def _seen(run: _Run, batch: Batch, judged: dict[str, pd.DataFrame], verdict: str, series: str) -> Seen:
+    "A judged batch as the policy takes it"
+    last, rules, limits = {name: frame.iloc[-1] for name, frame in judged.items()}, run.policy.alert_rules(), rules_of(run.policy)
+    failing = {name: severity_of(cause_of(row, name, limits[name].limit), rules) for name, row in last.items() if row[VERDICT] == "fail"}
+    number = lambda x: float(x) if pd.notna(x) else None  # noqa: E731
+    values = {name: number(row[VALUE]) for name, row in last.items() if name not in SHARES or name in failing}
+    return Seen(batch.name, batch.time, verdict, series, failing, number(last[series][VALUE]), number(crossed_limit(last[series], series)), values,
+                alert_key(run.model, batch.name) if verdict == "fail" else None)
+
+def _note(run: _Run, seen: Seen, facts: dict | None) -> list[dict]:
+    "Store the alert, if there is one, and what the batch means for the model's incident"
+    return note(run.store, run.model, run.policy.alert_rules(), audience_of(run.policy), [seen], [alert_fields(facts)] if facts else [], run.now)
 
 def _stored(run: _Run, batch: Batch) -> dict | None:
     "What the batch's points say of how they were made; None for a batch without points"
@@ -133,20 +153,22 @@ def _finish(run: _Run, batch: Batch, pages: pd.DataFrame, fresh: int, newest: bo
     verdict, series = verdict_of(judged, run.policy.index)
     row, stored = judged[series].iloc[-1], _stored(run, batch)
     done, silent = stored is not None and not fresh, run.backfill or bool((stored or {}).get("backfill"))
-    key = text = report = None
+    facts, report, events = None, None, []
     if not done:
-        if not silent and (newest or verdict == "fail"):
-            before = _history(run, batch)
-            found = _Found(batch, pages, judged, series, before, moved(pages, before) if len(before) else None)
-            if verdict == "fail": key, text = _alert(run, found)
-            report = _report(run, found, text)
+        tells = not silent and (newest or verdict == "fail")
+        before = _history(run, batch) if tells else pd.DataFrame()
+        found = _Found(batch, pages, judged, series, before, moved(pages, before) if len(before) else None)
+        if tells and verdict == "fail": facts = _facts(run, found)
+        if not silent: events = _note(run, _seen(run, batch, judged, verdict, series), facts)
+        if tells: report = _report(run, found, alert_text(facts) if facts else None)
         detail = {"pages": len(pages), "measured_with": run.using, "brisque_model": BRISQUE_MODEL, "code": __version__,
                   "rule": row[REASON], "verdict": verdict, "backfill": silent}
         run.store.put_points(points_of(run.model, batch, values, detail))
-        if key and run.deliver: deliver_due(run.store, alert_id=key)
+        if run.deliver and any(e["kind"] in TOLD for e in events): deliver_due(run.store, run.now)
     return {BATCH: batch.name, TIME: batch.time, "status": "unchanged" if done else "measured", **count_pages(pages), "series": series,
-            VALUE: row[VALUE], "limit": crossed_limit(row, series), VERDICT: verdict, REASON: row[REASON], "alert_id": key, "report": report,
-            "text": text, "judged": judged, "frame": pages}
+            VALUE: row[VALUE], "limit": crossed_limit(row, series), VERDICT: verdict, REASON: row[REASON], "alert_id": alert_key(run.model, batch.name) if facts else None,
+            "incident": next((e["incident"] for e in events if e["incident"]), None), "said": said(run.store, events), "report": report,
+            "text": alert_text(facts) if facts else None, "judged": judged, "frame": pages}
 
 def report_path(home: str, model: str, batch: str) -> str:
     "Where the report of a batch is kept"
@@ -180,6 +202,7 @@ def image_quality(
     deliver: bool = True,  # Whether to deliver alerts now; else they wait for the next run
     progress: bool = False,  # Whether to show a bar where a person is watching
     on_batch: Callable[[dict], None] | None = None,  # Called with each batch's row as soon as it is done
+    now: datetime | None = None,  # What the clock says; None: the present
 ) -> Outcome:  # What was done
     "Measure, log, judge, alert and report every batch of `source`; idempotent per model and batch"
     check_name(model, "run, model", slash=False)
@@ -189,16 +212,26 @@ def image_quality(
     try:
         policy = model_settings(store or own, model)
         dpi = policy.dpi or house.dpi
-        opened = source if isinstance(source, Source) else open_source(
-            source, pattern=pattern or policy.pattern, batch=batch, time=time, latest=latest, dpi=dpi, max_megapixels=house.max_megapixels)
         names = _names(metrics or policy.metrics or default_metrics(), policy)
         run = _Run(model, policy, store or own, ParquetLog(house.under("pages")), names, measured_with(names, dpi), house.under(), workers,
-                   progress, backfill, deliver, policy.show_pages if show_pages is None else show_pages)
-        outcome = _run_batches(run, opened, on_batch)
-        if deliver: deliver_due(run.store)
+                   progress, backfill, deliver, policy.show_pages if show_pages is None else show_pages, now)
+        try:
+            opened = source if isinstance(source, Source) else open_source(
+                source, pattern=pattern or policy.pattern, batch=batch, time=time, latest=latest, dpi=dpi, max_megapixels=house.max_megapixels)
+            outcome = _run_batches(run, opened, on_batch)
+        except OcrQualityError:
+            _settle(run)
+            raise
+        outcome.said = _settle(run)
         return outcome
     finally:
         if own is not None: own.close()
+
+def _settle(run: _Run) -> list[str]:
+    "Miss what was due, and deliver what can be; what people were told"
+    told = [] if run.backfill else said(run.store, check_model(run.store, run.model, run.now, run.policy))
+    if run.deliver: deliver_due(run.store, run.now)
+    return told
 
 def _names(wanted: list[str], policy: ModelSettings) -> list[str]:
     "The metrics to measure: those wanted, and those that the verdict needs"

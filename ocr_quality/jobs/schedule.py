@@ -26,9 +26,9 @@ from ..core import JobError, OcrQualityError, Settings, StoreError, format_time,
 from ..logs import get_logger, redact_text, setup_logging
 from ..objects import write_bytes
 from ..records.store import MetricStore
-from ..tell.alert import deliver_due
 from .cron import cron_trigger, next_run
 from .notebook import Run, check_parameters, find_notebook, run_notebook, scheduled_notebooks
+from .watch import check_alerts
 
 # %% ../../nbs/jobs/62_schedule.ipynb #55dc35e1
 def _house(home: str | None) -> Settings: return settings(home=home) if home else settings()
@@ -187,9 +187,9 @@ class Scheduler:
         else: self.log.error("job %s failed with exit code %s, see %s", name, code, log_file(name, self.home))
 
     def deliver(self) -> None:
-        "Try the alerts that are due; what goes wrong is logged, and tried again a minute later"
+        "Check the alerts of all models and try what is due; what goes wrong is logged, and tried again a minute later"
         try:
-            with MetricStore(self.house.store_url) as store: deliver_due(store)
+            with MetricStore(self.house.store_url) as store: check_alerts(store)
         except Exception as e: self.log.error("alerts could not be delivered: %s", redact_text(str(e)))
 
     def run(self, ready: Callable[[], None] | None = None) -> None:
@@ -247,8 +247,8 @@ def _program() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-c", "from ocr_quality.cli import app; app()"]
 
 def deliver_alerts() -> None:
-    "Try the alerts that are due, for cron"
-    with MetricStore() as store: deliver_due(store)
+    "Check the alerts of all models and try what is due, for cron"
+    with MetricStore() as store: check_alerts(store)
 
 def _cron_line(cron: str, cwd: str, home: str, command: list[str], log: Path) -> str:
     "One line of a crontab; cron takes a bare % for the end of the command"
@@ -259,7 +259,7 @@ def crontab(
     home: str | None = None,  # None: `OCR_QUALITY_HOME`
     program: list[str] | None = None,  # What runs `job run NAME`; None: this environment's ocr-quality
 ) -> str:  # Lines for `crontab -e`
-    "The scheduled jobs as lines of a crontab, and one that delivers what alerts are due"
+    "The scheduled jobs as lines of a crontab, and one that checks alerts and delivers what is due"
     scheduler = Scheduler(home)
     lines = ["# made by ocr-quality job crontab; a cron that does not know CRON_TZ (Debian's) goes by the machine's zone"]
     zone = None

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHARES', 'FIRST_RETRY', 'LAST_RETRY', 'ATTEMPTS', 'UNCLEAR_AFTER', 'alert_facts', 'alert_title', 'alert_lines',
-           'alert_text', 'alert_html', 'alert_key', 'store_alert', 'next_attempt', 'deliver_due', 'send_alert',
-           'open_deliveries', 'retry_deliveries']
+           'lines_text', 'lines_html', 'alert_text', 'alert_html', 'alert_key', 'alert_fields', 'people', 'store_alert',
+           'next_attempt', 'read_message', 'deliver_due', 'send_alert', 'open_deliveries', 'retry_deliveries']
 
 # %% ../../nbs/tell/53_alert.ipynb #d31c039f
 import hashlib
@@ -21,9 +21,11 @@ from ..core import CENTRE, HISTORY, LOWER, PAGE, REASON, UPPER, URI, VALUE, Aler
 from ..images.batch import count_pages
 from ..logs import get_logger, redact_text
 from ..metrics import METRICS, metric_info
+from ..records.journal import mutes_of
 from ..records.store import MetricStore
 from .change import base_metric, metric_words
 from .notify import Sent, send_message, split_recipient
+from .quiet import quiet_until, read_quiet
 
 # %% ../../nbs/tell/53_alert.ipynb #cec01483
 def _counts(pages: pd.DataFrame) -> dict:
@@ -55,6 +57,7 @@ def alert_facts(
     worst: pd.DataFrame | None = None,  # From `tell.change.worst_pages`
     report: str | None = None,  # Where the batch's report is
     show_pages: bool = False,  # Whether pictures of the worst pages go along
+    cause: dict | None = None,  # What is known of the cause; its `lines` are shown
 ) -> dict:  # Plain data, as JSON has it
     "Gather what is to be said about a failing batch"
     row, index = dict(row), base_metric(metric)
@@ -67,7 +70,7 @@ def alert_facts(
     return {"model": model, "metric": metric, "batch": batch, "time": format_time(time), **number, "history": int(row.get(HISTORY) or 0),
             "rule": str(row.get(REASON) or ""), **_counts(pages), "moved": _records(moved, 3), "by_tag": _records(by_tag, 1), "index": index,
             "worst": _records(worst[[c for c in (URI, PAGE, index, REASON) if c in worst]], 5), "bad": _records(bad, 5), "report": report,
-            "show_pages": bool(show_pages)}
+            "show_pages": bool(show_pages)} | ({"cause": cause} if cause else {})
 
 # %% ../../nbs/tell/53_alert.ipynb #dfb1ada6
 def _n(value: float | None) -> str: return "none" if value is None else f"{value:.4g}"
@@ -110,26 +113,40 @@ def alert_lines(
     why = ", ".join(f"{k} {v}" for k, v in facts["reasons"].items())
     lines = [("Batch", f"{facts['batch']} of {facts['model']}, {facts['time']}"), ("Index", _off(facts)), ("Rule", facts["rule"]),
              ("Pages", f"{facts['pages']}, of which {facts['unreadable']} unreadable{f' ({why})' if why else ''} and {facts['blank']} blank")]
-    blocks = {"Moved most": [f"{metric_words(m['metric'])} {_change(m)}" for m in facts["moved"]],
-              "Carried by": [f"{t['tag']} {t['value']}: {_change(t)}, {t['share']:.0%} of the worsening" for t in facts["by_tag"]],
+    said = [str(line) for line in (facts.get("cause") or {}).get("lines") or []]
+    blocks = {"Cause": said, "Moved most": [] if said else [f"{metric_words(m['metric'])} {_change(m)}" for m in facts["moved"]],
+              "Carried by": [] if said else [f"{t['tag']} {t['value']}: {_change(t)}, {t['share']:.0%} of the worsening" for t in facts["by_tag"]],
               "Worst pages": [_page(p, facts["index"]) for p in facts["worst"]],
               "Unreadable": [_page(p, "") for p in facts["bad"] if p[URI] not in {w[URI] for w in facts["worst"]}]}
     lines += [("" if i else label, text) for label, texts in blocks.items() for i, text in enumerate(texts)]
     return lines + ([("Report", facts["report"])] if facts.get("report") else []) + [("", note) for note in facts.get("notes", [])]
 
+def lines_text(
+    lines: list[tuple[str, str]],  # Label and text
+) -> str:  # Plain text, several lines
+    "Labelled lines as plain text"
+    return "\n".join([f"{label + ':' if label else '':<13} {text}".rstrip() for label, text in lines])
+
+def lines_html(
+    title: str,
+    lines: list[tuple[str, str]],  # Label and text
+) -> str:  # A fragment of HTML that fetches nothing
+    "Labelled lines as simple HTML, a paragraph a line, from which mail programs make good plain text too"
+    head = lambda label: f'<span style="color:#666">{html.escape(label)}:</span> ' if label else ""  # noqa: E731
+    body = [f'<p style="margin:2px 0 2px {0 if label else 24}px">{head(label)}{html.escape(text)}</p>' for label, text in lines]
+    return f'<div style="font:14px sans-serif"><p><b>{html.escape(title)}</b></p>{"".join(body)}</div>'
+
 def alert_text(
     facts: dict,  # From `alert_facts`
 ) -> str:  # Plain text, several lines
     "An alert as plain text"
-    return "\n".join([f"{label + ':' if label else '':<13} {text}".rstrip() for label, text in alert_lines(facts)])
+    return lines_text(alert_lines(facts))
 
 def alert_html(
     facts: dict,  # From `alert_facts`
 ) -> str:  # A fragment of HTML that fetches nothing
-    "An alert as simple HTML, a paragraph a line, from which mail programs make good plain text too"
-    head = lambda label: f'<span style="color:#666">{html.escape(label)}:</span> ' if label else ""  # noqa: E731
-    lines = [f'<p style="margin:2px 0 2px {0 if label else 24}px">{head(label)}{html.escape(text)}</p>' for label, text in alert_lines(facts)]
-    return f'<div style="font:14px sans-serif"><p><b>{html.escape(alert_title(facts))}</b></p>{"".join(lines)}</div>'
+    "An alert as simple HTML"
+    return lines_html(alert_title(facts), alert_lines(facts))
 
 # %% ../../nbs/tell/53_alert.ipynb #bf961964
 def alert_key(
@@ -148,6 +165,22 @@ def _acceptable(facts: dict) -> dict:
     limit = lower if floor else upper
     return {"condition": "greaterThanEqual" if floor else "lessThanEqual", "lower_limit": limit, "upper_limit": limit}
 
+def alert_fields(
+    facts: dict,  # From `alert_facts`
+    alert_id: str | None = None,  # None: `alert_key` of model and batch
+) -> dict:  # Arguments of the store's `put_alert`, or of `alert_row`
+    "An alert as the store takes it"
+    if facts[VALUE] is None: raise AlertError(f"alert on {facts['metric']}: expected a value, got none; such a batch alerts on unreadable_share")
+    return {"alert_id": alert_id or alert_key(facts["model"], facts["batch"]), "model": facts["model"], "metric": facts["metric"],
+            "value": facts[VALUE], "batch": facts["batch"], "time": facts["time"], "description": alert_title(facts), "detail": facts,
+            **_acceptable(facts)}
+
+def people(
+    recipients: Iterable[str],  # apprise URLs
+) -> list[str]:  # One URL an addressee, each once
+    "Recipients as they get deliveries of their own"
+    return list(dict.fromkeys(one for url in recipients for one in split_recipient(url)))
+
 def store_alert(
     store: MetricStore,
     facts: dict,  # From `alert_facts`
@@ -155,11 +188,7 @@ def store_alert(
     alert_id: str | None = None,  # None: `alert_key` of model and batch
 ) -> bool:  # True only for the one caller that stored it
     "Store an alert and its deliveries, all or nothing; a recipient that no longer works is a failed delivery, not a lost alert"
-    if facts[VALUE] is None: raise AlertError(f"alert on {facts['metric']}: expected a value, got none; such a batch alerts on unreadable_share")
-    urls = list(dict.fromkeys(one for url in recipients for one in split_recipient(url)))
-    key = alert_id or alert_key(facts["model"], facts["batch"])
-    return store.put_alert(key, facts["model"], facts["metric"], facts[VALUE], batch=facts["batch"],
-                           time=facts["time"], description=alert_title(facts), detail=facts, recipients=urls, **_acceptable(facts))
+    return store.put_alert(**alert_fields(facts, alert_id), recipients=people(recipients))
 
 # %% ../../nbs/tell/53_alert.ipynb #86159efc
 FIRST_RETRY, LAST_RETRY, ATTEMPTS = timedelta(minutes=1), timedelta(hours=6), 36
@@ -186,35 +215,65 @@ def _pictures(facts: dict) -> tuple[dict[str, bytes], list[str]]:
         return {}, [f"The pictures of these pages could not be drawn: {e}"]
     return {"worst_pages.png": file.getvalue()}, []
 
+def _facts(store: MetricStore, alert_id: str) -> dict:
+    "What is to be said about a stored alert"
+    alert = store.alert(alert_id)
+    return alert["detail"] if "pages" in alert["detail"] else alert
+
+def read_message(
+    store: MetricStore,
+    message_id: str,
+) -> tuple[str, list[tuple[str, str]], dict]:  # Title, labelled lines, and the facts of the alert it is about, if it tells of one
+    "What a stored message says"
+    message = store.message(message_id)
+    if message["kind"] == "alert":
+        facts = _facts(store, message["alert_id"])
+        return alert_title(facts), [*alert_lines(facts), ("", f"Alert {message['alert_id']}")], facts
+    said = message["detail"]
+    facts = _facts(store, message["alert_id"]) if message["alert_id"] and said.get("whole") else {}
+    title = said.get("title") or alert_title(facts)
+    if prefix := said.get("prefix"): title = f"{message['model']}: {prefix}{title.removeprefix(message['model'] + ': ')}"
+    ids = ", ".join(said["notes"] + ([f"alert {message['alert_id']}"] if facts else []))
+    return title, [*map(tuple, said["lines"]), *(alert_lines(facts) if facts else []), ("", ids)], facts
+
 def _send(store: MetricStore, due: dict) -> Sent:
     "Send one delivery's message, with whatever goes wrong as its outcome"
     try:
-        alert = store.alert(due["alert_id"])
-        facts = alert["detail"] if "pages" in alert["detail"] else alert
+        title, lines, facts = read_message(store, due["message_id"])
         pictures, notes = _pictures(facts)
-        facts = facts | {"notes": [*notes, f"Alert {due['alert_id']}"]}
-        message = alert_title(facts), alert_text(facts), alert_html(facts)
+        lines = lines[:-1] + [("", note) for note in notes] + lines[-1:]
+        message = title, lines_text(lines), lines_html(title, lines)
     except Exception as e: return Sent("failed", redact_text(f"the message could not be written: {type(e).__name__}: {e}"))
     return send_message(due["recipient"], *message, pictures)
+
+def _waits(store: MetricStore, due: dict, now: datetime, mutes: dict[str, dict]) -> bool:
+    "Whether a delivery has to wait, since its model or all its series are muted, or it is quiet"
+    model, said = due["model"], due["detail"] or {}
+    if model not in mutes: mutes[model] = mutes_of(store.past(model), now)
+    muted = mutes[model]
+    if None in muted or said.get("series") and set(said["series"]) <= set(muted): return True
+    return bool(said.get("quiet") and quiet_until(read_quiet(said["quiet"]), now))
 
 def deliver_due(
     store: MetricStore,
     now: datetime | None = None,  # Instant of this attempt; None: now
     alert_id: str | None = None,  # Only this alert's deliveries
-) -> pd.DataFrame:  # One row a delivery tried: `alert_id recipient` (redacted) `state attempts error next_try`
+) -> pd.DataFrame:  # One row a delivery tried: `alert_id incident kind recipient` (redacted) `state attempts error next_try`
     "Try every delivery that is due, each in the hands of one sender however many run; failures are kept for the next time"
-    rows, log = [], get_logger(__name__)
+    rows, log, mutes = [], get_logger(__name__), {}
     for due in store.due_deliveries(now, alert_id=alert_id):
+        if _waits(store, due, now or utc_now(), mutes): continue
         if not store.begin_delivery(due["id"]): continue
         sent, attempts = _send(store, due), due["attempts"] + 1
         later = next_attempt(attempts, now or utc_now()) if sent.state == "failed" else None
         if sent.state != "unclear": store.mark_delivery(due["id"], sent.state == "sent", sent.error, later)
         to, plan = redact(due["recipient"]), f"next attempt {format_time(later)}" if later else "no further attempt"
-        if sent.state == "sent": log.info("alert %s delivered to %s", due["alert_id"], to)
-        else: log.warning("alert %s not delivered to %s: %s; %s", due["alert_id"], to, sent.error, plan)
+        what = "alert " + due["alert_id"] if due["kind"] == "alert" else f"{due['kind']} of incident {due['incident']}"
+        if sent.state == "sent": log.info("%s delivered to %s", what, to)
+        else: log.warning("%s not delivered to %s: %s; %s", what, to, sent.error, plan)
         state = "due" if later else sent.state
-        rows.append({"alert_id": due["alert_id"], "recipient": to, "state": state, "attempts": attempts, "error": sent.error, "next_try": later})
-    frame = pd.DataFrame(rows, columns=["alert_id", "recipient", "state", "attempts", "error", "next_try"])
+        rows.append({"alert_id": due["alert_id"], "incident": due["incident"], "kind": due["kind"], "recipient": to, "state": state, "attempts": attempts, "error": sent.error, "next_try": later})
+    frame = pd.DataFrame(rows, columns=["alert_id", "incident", "kind", "recipient", "state", "attempts", "error", "next_try"])
     return frame.assign(next_try=pd.to_datetime(frame["next_try"], utc=True))
 
 # %% ../../nbs/tell/53_alert.ipynb #ef16aea3
@@ -234,10 +293,11 @@ def send_alert(
     recipients: Iterable[str] | None = None,  # apprise URLs; None: the model's
     alert_id: str | None = None,  # None: `alert_key` of model and batch
     show_pages: bool = False,  # Whether pictures of the worst pages go along
+    cause: dict | None = None,  # What is known of the cause; its `lines` are shown
     deliver: bool = True,  # Whether to send now; else with the next `deliver_due`
 ) -> str:  # What the alert says, as plain text
     "Store the alert of a failing batch and tell its recipients, once however often the job runs"
-    facts = alert_facts(model, metric, batch, time, row, pages, moved, by_tag, worst, report, show_pages)
+    facts = alert_facts(model, metric, batch, time, row, pages, moved, by_tag, worst, report, show_pages, cause)
     key = alert_id or alert_key(model, batch)
     store_alert(store, facts, store.recipients(model) if recipients is None else list(recipients), key)
     if deliver: deliver_due(store, alert_id=key)
@@ -247,13 +307,14 @@ def send_alert(
 def open_deliveries(
     store: MetricStore,
     now: datetime | None = None,  # None: the present
-) -> pd.DataFrame:  # `alert_id recipient` (redacted) `state` (due, sending, unclear, failed) `attempts error next_try`
+) -> pd.DataFrame:  # `alert_id incident kind recipient` (redacted) `state` (due, sending, unclear, failed) `attempts error next_try`
     "Deliveries that no recipient has confirmed"
     frame = store.deliveries()
     lost = (frame["state"] == "sending") & (frame["updated"] < pd.Timestamp(now or utc_now()) - UNCLEAR_AFTER)
     frame = frame.assign(state=frame["state"].mask(lost, "unclear"), error=frame["error"].mask(
         lost, "the sender stopped after it had begun; the message may have arrived, and is not repeated unless asked for"))
-    return frame[frame["state"] != "sent"][["id", "alert_id", "recipient", "state", "attempts", "error", "next_try"]].reset_index(drop=True)
+    return frame[frame["state"] != "sent"][
+        ["id", "alert_id", "incident", "kind", "recipient", "state", "attempts", "error", "next_try"]].reset_index(drop=True)
 
 def retry_deliveries(
     store: MetricStore,

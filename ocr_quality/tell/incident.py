@@ -82,6 +82,7 @@ class Seen:
     alert_id: str | None = None  # The stored alert
     stream: str = "quality"  # `quality` or `no_batch`: what is one incident and what is another
     note: str | None = None  # Anything a reader should know
+    last: datetime | None = None  # Of a batch that did not come: time of the newest one there is
 
 def new_event(
     kind: str,
@@ -97,7 +98,7 @@ def new_event(
 def _of_batch(kind: str, incident: str, seen: Seen, n: int, at: datetime) -> dict:
     "The event that a batch took part in an incident"
     detail = {"stream": seen.stream, "verdict": seen.verdict, "failing": seen.failing, "value": seen.value, "limit": seen.limit,
-              "values": seen.values, "alert_id": seen.alert_id, "note": seen.note}
+              "values": seen.values, "alert_id": seen.alert_id, "note": seen.note, "last": seen.last and format_time(seen.last)}
     return new_event(kind, incident, f"{seen.batch}:{n}", at, batch=seen.batch, series=seen.series, time=seen.time,
                   severity=worst_severity(seen.failing.values()), detail=detail)
 
@@ -228,7 +229,8 @@ def _home(incidents: list[Incident], seen: Seen, rules: AlertRules) -> Incident 
 def _passes(incident: Incident, seen: Seen, rules: AlertRules, at: datetime) -> list[dict]:
     "Events of a batch that passes, for one open incident"
     known = incident.verdicts.get(seen.batch)
-    if known and known["kind"] == "passed" or not known and seen.time <= incident.since: return []
+    if known is None and seen.time <= incident.since: return []
+    if known and known["kind"] == "passed" and (known["time"] == seen.time or known in incident.streak()): return []
     passed = _of_batch("passed", incident.id, seen, _times(incident, seen.batch), at)
     incident.add(passed)
     streak, need = incident.streak(), 1 if incident.stream == NO_BATCH else rules.recover_after
