@@ -62,7 +62,7 @@ def test_5000_pages_stay_below_2_mb_and_inside(tmp_path):
     now.loc[1000:1200, "blank"] = 1.0
     before = pages_of(5000, seed=1, scanners=700, batch="2026-03-12")
     judged = {name: judged_of(name, 1500) for m in PAGE_METRICS for name in (m, m + "_p90")}
-    html = report(tmp_path, "claims-ocr", "2026-03-13", now, judged, moved(now, before), before=before, alert_text="x" * 10**6,
+    html = report(tmp_path, "claims-ocr", "2026-03-13", now, judged, before=before, alert_text="x" * 10**6,
                   settings={"a": "b" * 10**5})
     assert outside_addresses(html) == []
     assert len(html.encode()) < 2_000_000
@@ -106,7 +106,7 @@ def test_every_text_is_escaped(tmp_path, before, nasty):
     now["tag_scanner"] = np.where(now.index < 25, nasty, "scanner-1")
     now.loc[0, ["reason", *PAGE_METRICS]] = [nasty] + [np.nan] * len(PAGE_METRICS)
     judged = {"brisque": judged_of("brisque").assign(reason=nasty)}
-    html = report(tmp_path, nasty, "2026-03-13", now, judged, moved(now, before), before=before, alert_text=nasty, settings={nasty: nasty})
+    html = report(tmp_path, nasty, "2026-03-13", now, judged, before=before, alert_text=nasty, settings={nasty: nasty})
     assert outside_addresses(html) == []
     assert "<script" not in html and "onerror=alert(1)>" not in html.replace("&gt;", "")
     assert "49" not in html.split("<footer>")[1].split("Settings")[1]
@@ -136,13 +136,13 @@ NO_VALUE = judged_of("brisque").assign(value=np.nan, centre=np.nan, lower=np.nan
 @pytest.mark.parametrize("judged", [{}, {"brisque": judged_of("brisque", 1)}, {"unreadable_share": judged_of("unreadable_share")},
                                     {"brisque": NO_VALUE}], ids=["unjudged", "first", "unreadable", "no value"])
 def test_poor_batches_have_reports_too(tmp_path, before, pages, judged):
-    html = report(tmp_path, "", "b", pages, judged, moved(pages, before), before=before)
+    html = report(tmp_path, "", "b", pages, judged, before=before)
     assert outside_addresses(html) == [] and "</html>" in html
 
 
 def test_report_is_the_same_twice(tmp_path, before):
     now, judged = pages_of(), {"brisque": judged_of("brisque")}
-    a, b = (report(tmp_path, "m", "2026-03-13", now, judged, moved(now, before), before=before) for _ in range(2))
+    a, b = (report(tmp_path, "m", "2026-03-13", now, judged, before=before) for _ in range(2))
     assert a == b
 
 

@@ -141,6 +141,7 @@ class Cause:
     "Why a batch is as it is; plain data"
     series: str  # The series that the verdict rests on
     focus: str  # The metric that leads, by which pages were told apart: the one that moved most, or that of the series
+    by: str  # The series by which tag values were compared: the one of the verdict, or the leading metric where that tells more
     pages: int
     batches: int
     pages_before: int
@@ -219,7 +220,7 @@ def explain(
     worse = moves[(moves["p"] < CHANCE) & (moves["moved"] > 0)]
     focus = worse[METRIC].iloc[0] if len(worse) else base
     if table.empty or not (base in SHARES or base in now and base in before):
-        return Cause(metric, focus, *counts, _records(_statistics(moves, table)), notes=notes)
+        return Cause(metric, focus, metric, *counts, _records(_statistics(moves, table)), notes=notes)
     told, found = _carried(now, before, metric, focus, base in worse[METRIC].tolist())
     inside = _inside(now, before, found.named)
     moves = _reordered(moves, inside)
@@ -229,7 +230,7 @@ def explain(
     name, along = looks_like(inside if len(inside) else moves)
     focus = moves[METRIC].iloc[0] if len(worse) or len(inside) else base
     drivers = driving_pages(now, before, told if base in SHARES else focus, moves, found.named, n)
-    return Cause(metric, focus, *counts, _records(_statistics(moves, table)), _records(inside), None if mixed else name, along,
+    return Cause(metric, focus, told, *counts, _records(_statistics(moves, table)), _records(inside), None if mixed else name, along,
                  _share(now, before, focus, found.named) if len(worse) or len(inside) else None, _records(found.rows, 40), _plain(found.named), found.alike,
                  [_plain(m) for m in mix if m], _records(drivers), notes)
 

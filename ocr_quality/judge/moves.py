@@ -179,7 +179,8 @@ def moved(
 ) -> pd.DataFrame:  # One row a metric with its statistic that moved most, the likeliest cause first; `p` is Holm's
     "What moved most: that which got worse beyond chance, then the rest"
     table = all_moves(now, before) if table is None else table
-    table = table.sort_values("moved", ascending=False, kind="stable").drop_duplicates(METRIC)
+    told = table["weight"] * np.where(table["statistic"] == "median", 1.5, 1)  # The median, unless a tail says much more
+    table = table.iloc[np.argsort(-told.to_numpy(), kind="stable")].drop_duplicates(METRIC)
     table = table[~table[METRIC].isin([twin for twin, first in TWINS.items() if first in set(table[METRIC])])]
     table = table.assign(p=holm(table["p"]))
     worse = (table["p"] < CHANCE) & (table["moved"] > 0)

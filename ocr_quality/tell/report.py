@@ -16,8 +16,9 @@ import pandas as pd
 
 from ..core import BATCH, HISTORY, LOWER, METRIC, PAGE, REASON, TIME, UPPER, URI, VALUE, VERDICT, JobError, tag_column, tags_of
 from ..images.batch import count_pages, summarise
-from ..metrics import METRICS, metric_info
-from .change import base_metric, direction_words, metric_words, moved_by_tag, worst_pages
+from ..judge.cause import CHANCE, Cause, explain, worst_pages
+from ..metrics import METRICS, base_metric, metric_info
+from .change import cause_lines, direction_words, metric_words, tag_words
 from .html import clean_html, data_folder, jpeg_uri, render
 from .plot import plot_distribution, plot_series, svg, thumbnail
 
@@ -66,24 +67,12 @@ def _verdict(rows: dict[str, pd.Series]) -> tuple[str, str | None]:
         if found: return verdict, found[0]
     return "", None
 
-def _named(tag: str, value) -> str:
-    "A tag's value with its tag, unless the value says it already: `scanner-2`, but `branch 12`"
-    text = _short(value, 80)
-    return text if text.lower().startswith(tag.lower()) else f"{tag} {text}"
-
-def _findings(rows: dict, moved: pd.DataFrame, carried: pd.DataFrame) -> list[str]:
-    "The two or three sentences that a hurried reader needs"
+def _findings(rows: dict, lines: list[str]) -> list[str]:
+    "The three or four sentences that a hurried reader needs"
     failing = [n for n, r in rows.items() if r[VERDICT] == "fail"]
-    lines = [f"{metric_words(n)} is {number(rows[n][VALUE], n)}, the limit {number(_limit(rows[n], n), n)}; {direction_words(n)}."
-             for n in (failing or list(rows))[: 3 if failing else 1]]
-    if len(moved) and moved["moved"].iloc[0] > 3:
-        m = moved.iloc[0]
-        then, today = number(m["before"], m[METRIC]), number(m["now"], m[METRIC])
-        lines.append(f"What moved most is {metric_words(m[METRIC])}: {_statistic(m['statistic'])} {then} before, {today} now.")
-    if failing and len(carried) and carried["share"].iloc[0] >= 0.5:
-        c = carried.iloc[0]
-        lines.append(f"{_named(c['tag'], c[VALUE])} carries {c['share']:.0%} of the worsening, with {c['pages_now']} pages.")
-    return lines
+    judged = [f"{metric_words(n)} is {number(rows[n][VALUE], n)}, the limit {number(_limit(rows[n], n), n)}; {direction_words(n)}."
+              for n in (failing or list(rows))[: 3 if failing else 1]]
+    return judged + lines[:2]
 
 # %% ../../nbs/tell/51_report.ipynb #5dcc080a
 TOP = 8  # Rows of a table
@@ -93,18 +82,47 @@ def _judged_rows(rows: dict) -> list[dict]:
     return [{"words": metric_words(n), "direction": direction_words(n), "value": number(r[VALUE], n), "limit": number(_limit(r, n), n),
              "verdict": r[VERDICT], "reason": _short(r.get(REASON) or "")} for n, r in list(rows.items())[: 3 * TOP]]
 
-def _moved_rows(moved: pd.DataFrame) -> list[dict]:
-    top = moved[moved["moved"].abs() >= 0.05].head(TOP)
-    scale = 120 / max(3.0, np.abs(top["moved"].replace([np.inf, -np.inf], 99)).max()) if len(top) else 1
-    def words(sd): return f"{abs(sd):.1f} {'worse' if sd > 0 else 'better'}" if np.isfinite(sd) else "never varied before"
-    return [{"words": metric_words(r[METRIC]), "statistic": _statistic(r["statistic"]), "direction": direction_words(r[METRIC]),
-             "before": number(r["before"], r[METRIC]), "now": number(r["now"], r[METRIC]), "bad": r["moved"] > 3,
-             "width": round(scale * min(abs(r["moved"]), 99)), "moved": words(r["moved"])} for _, r in top.iterrows()]
+def _moved_rows(cause: dict) -> list[dict]:
+    "Metrics in their own units and in sigma"
+    rows, inside = [], {m[METRIC]: m for m in cause["inside"]}
+    where = " and ".join(tag_words(c["tag"], c[VALUE]) for c in cause["carriers"])
+    told = sum(m["p"] < CHANCE for m in cause["moves"])
+    top = cause["moves"][: max(TOP, min(told, 2 * TOP))]
+    scale = 90 / max([3.0, *(min(abs(m["moved"]), 30) for m in top)])
+    for m in top:
+        name, sd = m[METRIC], m["moved"]
+        mine = inside.get(name)
+        on = f"on {where} {number(mine['before'], name)} to {number(mine['now'], name)}, {mine['moved']:+.1f} sd" if mine and mine["p"] < CHANCE else ""
+        rows.append({"words": metric_words(name), "statistic": _statistic(m["statistic"]), "direction": direction_words(name), "on": on,
+                     "before": number(m["before"], name), "now": number(m["now"], name), "unit": metric_info(name).unit, "sd": number(m["sd"]),
+                     "bad": m["p"] < CHANCE and sd > 0, "width": round(scale * min(abs(sd), 30)), "moved": f"{sd:+.1f} sd", "p": _chance(m["p"])})
+    return rows
 
-def _carried_rows(carried: pd.DataFrame, metric: str) -> list[dict]:
-    return [{"name": _named(r["tag"], r[VALUE]), "pages": number(r["pages_now"]), "before": number(r["before"], metric),
-             "now": number(r["now"], metric), "bad": r["share"] >= 0.5, "width": round(120 * r["share"]), "share": f"{r['share']:.0%}"}
-            for _, r in carried.head(TOP).iterrows()]
+def _chance(p: float | None) -> str:
+    "A corrected probability for people"
+    return "too few pages" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else "chance"
+
+def _carried_rows(cause: dict, metric: str) -> list[dict]:
+    "Values of tags with their sizes, those that carry most first within a tag"
+    named, rows = {(c["tag"], c[VALUE]) for c in cause["carriers"]}, []
+    for tag in dict.fromkeys([c["tag"] for c in cause["carriers"]] + [t["tag"] for t in cause["tags"]]):
+        for t in [t for t in cause["tags"] if t["tag"] == tag][:TOP]:
+            part = t["carries"]
+            rows.append({"tag": tag, "name": tag_words(tag, t[VALUE]), "pages": number(t["pages_now"]), "pages_before": number(t["pages_before"]),
+                         "before": number(t["before"], metric), "now": number(t["now"], metric), "bad": (tag, t[VALUE]) in named, "state": t["state"],
+                         "width": round(80 * min(max(part or 0, 0), 1)), "share": "" if part is None else f"{part:.0%}", "p": _chance(t["p"])})
+    return rows[: 3 * TOP]
+
+def _mix_rows(cause: dict) -> list[dict]:
+    "What the mixture and what the pages did, by tag, with the widths of a bar in percent"
+    rows, words = [], {"mix": "other pages than usual", "quality": "the same pages, worse", "both": "both", "none": "may be chance"}
+    for m in cause["mix"][:TOP]:
+        parts = [abs(m[k] or 0) for k in ("mix", "quality", "new")]
+        total = sum(parts) or 1.0
+        def span(k): return f"{number(m[k])} ({number(m[k + '_low'])} to {number(m[k + '_high'])})"
+        rows.append({"tag": m["tag"], "kind": words[m["kind"]], "mix": span("mix"), "quality": span("quality"), "interaction": number(m["interaction"]),
+                     "new": number(m["new"]) if m["new"] else "", "widths": [round(100 * p / total) for p in parts]})
+    return rows
 
 def _place(row: pd.Series) -> str:
     return _short(row[URI]) + (f" page {row[PAGE]}" if row.get(PAGE, 1) != 1 else "")
@@ -141,15 +159,19 @@ def _tiles(pages: pd.DataFrame, rows: dict, index: str | None) -> list[dict]:
                   (f"limit, from {int(row.get(HISTORY, 0) or 0)} earlier batches", number(_limit(row, index), index), False)]
     return [dict(zip(("label", "value", "bad"), t, strict=True)) for t in tiles]
 
-def _worst(pages: pd.DataFrame, first: str | None, show_pages: bool) -> dict:
-    "The worst pages as a table, and with `show_pages` as small pictures read again from their source"
-    if first is None: return {"worst": [], "worst_words": "", "tags": [], "pictures": []}
-    rows, base = worst_pages(pages, first, WORST), base_metric(first)
+def _worst(pages: pd.DataFrame, first: str | None, cause: dict, show_pages: bool) -> dict:
+    "The pages that made the difference, else the worst, as a table, and with `show_pages` as small pictures read again from their source"
+    if first is None: return {"worst": [], "worst_words": "", "tags": [], "pictures": [], "driving": False}
+    drivers = pd.DataFrame(cause["drivers"])
+    driving = len(drivers) > 0
+    base = base_metric(cause["focus"] if driving else first)
+    rows = drivers if driving else worst_pages(pages, first, WORST)
     tags, seen = tags_of(rows.columns)[:6], []
-    if show_pages: seen = [(r, thumbnail(r[URI], int(r[PAGE]))) for _, r in rows.iterrows()]
+    if show_pages: seen = [(r, thumbnail(r[URI], int(r.get(PAGE, 1)))) for _, r in rows.iterrows()]
     pictures = [{"src": None if gray is None else jpeg_uri(gray), "value": _value(r, base), "uri": _short(_place(r), 60)} for r, gray in seen]
-    table = [{"value": _value(r, base), "uri": _place(r), "tags": [_short(r[tag_column(t)], 60) for t in tags]} for _, r in rows.iterrows()]
-    return {"worst": table, "worst_words": metric_words(base), "tags": tags, "pictures": pictures}
+    table = [{"value": _value(r, base), "uri": _place(r), "tags": [_short(r[tag_column(t)], 60) for t in tags],
+              "width": round(60 * r["contribution"]) if driving else 0} for _, r in rows.iterrows()]
+    return {"worst": table, "worst_words": metric_words(base), "tags": tags, "pictures": pictures, "driving": driving}
 
 def _charts(judged: Mapping, rows: dict, pages: pd.DataFrame, before: pd.DataFrame, metrics: list[str]) -> dict:
     "Series, failing ones first, and distributions, as pictures that are part of the page"
@@ -163,6 +185,11 @@ def _made_with() -> str:
     from ocr_quality import __version__
     from ocr_quality.images.brisque import BRISQUE_MODEL
     return f"ocr_quality {__version__}, BRISQUE model {BRISQUE_MODEL}"
+def _why(pages: pd.DataFrame, before: pd.DataFrame, first: str | None, cause: Cause | Mapping | None) -> dict:
+    "The cause as plain data: the one given, or found out"
+    if cause is None and first is not None and len(before): cause = explain(pages, before, first)
+    if cause is None: cause = Cause(first or "", first or "", first or "", len(pages), 1, 0, 0, [])
+    return cause.to_dict() if isinstance(cause, Cause) else dict(cause)
 
 # %% ../../nbs/tell/51_report.ipynb #bbcce0cd
 def batch_report(
@@ -171,33 +198,34 @@ def batch_report(
     batch: str,  # Name of the batch
     pages: pd.DataFrame,  # Its page frame
     judged: Mapping[str, pd.DataFrame] | None = None,  # Judged series by name
-    moved: pd.DataFrame | None = None,  # What `tell.change.moved` found
+    moved: pd.DataFrame | None = None,  # Not used any more
     summary: pd.DataFrame | None = None,  # What `images.batch.summarise` gave; None: computed
-    before: pd.DataFrame | None = None,  # Page frame of the earlier batches
+    before: pd.DataFrame | None = None,  # Page frame of the clean earlier batches
+    cause: Cause | Mapping | None = None,  # From `judge.cause.explain`, or its `to_dict`; None: found out here
     alert_text: str | None = None,  # The alert as it was sent
     show_pages: bool = False,  # Whether to put small pictures of the worst pages into the report
     settings: Mapping | None = None,  # Settings of the model to be named at the end; no secrets
 ) -> str:  # `path`
     "Write the report of one batch as one self-contained HTML file, below 2 MB"
     from ocr_quality.objects import write_bytes
-    judged, moved = judged or {}, pd.DataFrame(columns=[METRIC, "moved"]) if moved is None or moved.empty else moved
-    before = pages.iloc[:0] if before is None or before.empty else before
+    judged, before = judged or {}, pages.iloc[:0] if before is None or before.empty else before
     rows = _last(judged, batch)
     verdict, index = _verdict(rows)
     first = index or next((c for c in ("brisque", *pages) if c in pages and c in METRICS), None)
     base = base_metric(first) if first else None
-    stirred = verdict == "fail" or len(moved) and moved["moved"].iloc[0] > 3  # Else there is nothing to be carried
-    carried = moved_by_tag(pages, before, first) if stirred and len(before) and base in pages else pd.DataFrame()
+    found = _why(pages, before, first, cause)
+    lines = cause_lines(found) if len(before) else []
     columns, table = _summary_rows(pages, summary)
-    named = dict.fromkeys([base, *moved[METRIC].head(4)])
+    named = dict.fromkeys([base, *(m[METRIC] for m in found["moves"][:4])])
     values = {
         "title": _short(f"{model or 'Scores'} {batch}", 120), "subject": _short(f"{model}, batch {batch}" if model else f"Batch {batch}", 200),
-        "verdict": verdict, "headline": _HEADLINES[verdict], "findings": _findings(rows, moved, carried), "tiles": _tiles(pages, rows, index),
-        "judged": _judged_rows(rows), "moved": _moved_rows(moved), "carried": _carried_rows(carried, base),
-        "carried_words": metric_words(base) if base else "", "unreadable": _unreadable_rows(pages), "summary": table,
+        "verdict": verdict, "headline": _HEADLINES[verdict], "findings": _findings(rows, lines), "lines": lines, "tiles": _tiles(pages, rows, index),
+        "judged": _judged_rows(rows), "moved": _moved_rows(found), "carried": _carried_rows(found, base_metric(found["by"])) if first else [],
+        "carried_words": metric_words(base_metric(found["by"])) if first else "", "mix": _mix_rows(found), "mix_words": metric_words(first) if first else "",
+        "unreadable": _unreadable_rows(pages), "summary": table,
         "summary_columns": columns, "alert_text": _short(alert_text, 20000) if alert_text else None,
         "made_with": _made_with(), "settings": [(_short(k, 60), _short(v)) for k, v in (settings or {}).items()],
-        **_worst(pages, first, show_pages), **_charts(judged, rows, pages, before, [m for m in named if m in pages and pages[m].notna().any()][:4])}
+        **_worst(pages, first, found, show_pages), **_charts(judged, rows, pages, before, [m for m in named if m in pages and pages[m].notna().any()][:4])}
     return write_bytes(str(path), render("report.html.j2", **values).encode())
 
 # %% ../../nbs/tell/51_report.ipynb #2e059625
