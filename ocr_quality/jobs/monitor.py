@@ -22,7 +22,7 @@ from ..images.brisque import BRISQUE_MODEL
 from ..images.quality import METRIC_FUNCTIONS, default_metrics, load_plugins
 from ..images.source import Batch, Source, open_source
 from .model_settings import PEOPLE, ModelSettings, model_settings
-from .steps import batch_values, judge_batch, measure_into, measured_with, point_id, points_of
+from .steps import Rule, batch_values, judge_batch, measure_into, measured_with, point_id, points_of
 from .watch import audience_of, check_model
 from ..judge.window import WindowRule
 from ..logs import get_logger
@@ -38,7 +38,7 @@ from ..tell.incidents import note, said
 from ..tell.report import batch_report
 
 # %% ../../nbs/jobs/60_monitor.ipynb #51d3ce87
-def rules_of(policy: ModelSettings) -> dict[str, WindowRule]:
+def rules_of(policy: ModelSettings) -> dict[str, Rule]:
     "The rule of each judged series, and the absolute limits for unreadable and blank pages"
     limits = {"unreadable_share": policy.max_unreadable, "blank_share": policy.max_blank}
     return {name: policy.rule_for(name) for name in policy.series} | {name: WindowRule(rule="limit", limit=x) for name, x in limits.items()}
@@ -49,10 +49,11 @@ def crossed_limit(row: pd.Series, series: str) -> float:
     return row[LOWER] if worse == "low" or (worse == "both" and row[VALUE] < row[LOWER]) else row[UPPER]
 
 def _excess(row: pd.Series, series: str) -> float:
-    "How far a failing row lies beyond its limit, in widths of its band; beyond every band where there is none"
+    "How far a failing row lies beyond its limit, in widths of its band; on a chart, how strong its case is, in standard errors; endless where there is no band"
+    if row.get("alarm") in ("sudden", "slow") and row["shift"] == row["shift"]: return max(row["shift"] / row["shift_error"], row["z"])
     limit, value = crossed_limit(row, series), abs(row[VALUE]) if metric_info(series).direction == "size" else row[VALUE]
     width = abs(limit - row[CENTRE])
-    return abs(value - limit) / width if width > 0 else np.inf
+    return abs(value - limit) / width if width > 0 and row.get("alarm") != "limit" else np.inf
 
 def verdict_of(
     judged: dict[str, pd.DataFrame],  # Judged series by name, the batch last
@@ -149,7 +150,7 @@ def _stored(run: _Run, batch: Batch) -> dict | None:
 def _finish(run: _Run, batch: Batch, pages: pd.DataFrame, fresh: int, newest: bool) -> dict:
     "Judge a measured batch, alert, report, write its points; a batch that is done already is only judged"
     values = batch_values(pages, {run.policy.index: run.policy.limit} if run.policy.limit is not None else None)
-    judged = judge_batch(run.store, run.model, batch, values, rules_of(run.policy))
+    judged = judge_batch(run.store, run.model, batch, values, rules_of(run.policy), run.log)
     verdict, series = verdict_of(judged, run.policy.index)
     row, stored = judged[series].iloc[-1], _stored(run, batch)
     done, silent = stored is not None and not fresh, run.backfill or bool((stored or {}).get("backfill"))

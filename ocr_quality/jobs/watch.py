@@ -35,8 +35,9 @@ def arrived_batches(
 ) -> pd.DataFrame:  # `batch time arrived`; NaT for a batch of a history that was filled in
     "The batches of the last `HISTORY`, and when each was noted"
     pages = store.series(model, "pages", start=now - HISTORY)[[BATCH, TIME]].dropna()
-    arrived = store.arrivals(model, now - HISTORY).drop_duplicates(BATCH).set_index(BATCH)["at"]
-    return pages.assign(arrived=pd.to_datetime(pages[BATCH].map(arrived), utc=True))
+    noted = store.arrivals(model, now - HISTORY)
+    arrived = dict(zip(noted[BATCH], noted["at"], strict=True))
+    return pages.assign(arrived=pd.Series([arrived.get(b, pd.NaT) for b in pages[BATCH]], pages.index, dtype="datetime64[us, UTC]"))
 
 def _missing(store: MetricStore, model: str, policy: ModelSettings, now: datetime) -> list[Missed]:
     "Batches that did not come, and of which nothing is known yet"

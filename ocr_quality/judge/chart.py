@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NO_VARIATION', 'SUDDEN', 'SLOW', 'LIMIT', 'EARLIEST', 'FADE', 'APART', 'LOOK_BACK', 'ChartRule', 'baseline_of',
-           'judge_chart']
+           'own_baselines', 'judge_chart']
 
 # %% ../../nbs/judge/35_chart.ipynb #b8d46066
 from dataclasses import dataclass
@@ -140,22 +140,24 @@ def _learn(rows: _Rows, at: slice, x: np.ndarray, metric: Metric, rule: ChartRul
     out[at.start:at.start + end] = teaches[:end]
     return out
 
-def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule: ChartRule) -> None:
-    "Judge a series on baselines that it makes itself"
-    if not len(x): return
+def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule: ChartRule) -> list[Baseline]:
+    "Judge a series on baselines that it makes itself; these"
+    made: list[Baseline] = []
+    if not len(x): return made
     gaps = np.diff(series[TIME].to_numpy("datetime64[us]").astype("int64")) / 1e6
     clean = _learn(rows, slice(0, len(x)), x, metric, rule, max(float(np.median(gaps)) if len(gaps) else 86400.0, 1.0))
-    if clean.sum() < rule.start: return
     low, high = absolute_bounds(rule.limit, metric)
     for size in dict.fromkeys((rule.start, rule.baseline)):
-        if clean.sum() < size: return
+        if clean.sum() < size: break
         end = int(np.flatnonzero(clean)[size - 1]) + 1
         base = baseline_of(series[clean].head(size), metric.name, rule)
         for column in (rows.centre, rows.lower, rows.upper): column[end:] = np.nan
         rows.alarm[end:] = None
+        made.append(base)
         _stretch(rows, slice(end, len(x)), series, base, metric)
         value = series[VALUE].to_numpy()
         clean[end:] = ~np.isnan(x[end:]) & pd.isna(rows.alarm[end:]) & (value[end:] >= low) & (value[end:] <= high)
+    return made
 
 def baseline_of(
     clean: pd.DataFrame,  # The clean batches
@@ -164,6 +166,15 @@ def baseline_of(
 ) -> Baseline:
     "The baseline that `rule` freezes from `clean` batches"
     return fit_baseline(clean, metric, false_alarm_every=rule.false_alarm_every, zone=rule.zone, page_sd=rule.page_sd, normal=rule.normal)
+
+def own_baselines(
+    series: pd.DataFrame,  # As for `judge_chart`
+    metric: str,  # Name in the registry
+    rule: ChartRule = ChartRule(),
+) -> list[Baseline]:  # None, the first, or the first and the lasting one
+    "The baselines that `judge_chart` makes of `series`"
+    info, rows = metric_info(metric), in_order(series)
+    return _own(_Rows(len(rows)), rows, rows[VALUE].abs().to_numpy() if info.direction == "size" else rows[VALUE].to_numpy(), info, rule)
 
 def _frozen(rows: _Rows, series: pd.DataFrame, base: Baseline, metric: Metric) -> None:
     "Judge what came after a frozen baseline"
