@@ -77,8 +77,8 @@ def _carried_lines(cause: dict) -> list[str]:
     moved_at_all = any(m["p"] is not None and m["p"] < CHANCE and m["moved"] > 0 for m in cause["moves"])
     looked, named = sum(t["p"] is not None for t in cause["tags"]), cause["carriers"]
     if not named:
-        if cause["alike"] and moved_at_all: return [f"No single {cause['alike'][0]} stands out: all are alike."]
         if any(f["kind"] == "mix" for f in cause["mix"]): return []
+        if cause["alike"] and moved_at_all: return [f"No single {cause['alike'][0]} stands out: all are alike."]
         return [f"No {_list(list(dict.fromkeys(t['tag'] for t in cause['tags'])))} stands out."] if looked > 1 and moved_at_all else []
     part = sum(c["carries"] or 2 for c in named)
     who = _list([tag_words(c["tag"], c["value"]) + (f" ({', '.join(c['same'])})" if c["same"] else "") for c in named])
