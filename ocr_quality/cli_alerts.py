@@ -74,12 +74,14 @@ def show_(incident: Incident, json: AsJson = False) -> None:
     if json: return typer.echo(to_json({k: records(v) if hasattr(v, "columns") else v for k, v in found.items()}))
     for key, value in found["summary"].items(): typer.echo(f"{key:<12} {cell(value)}")
     if ack := found["acknowledged"]:
-        typer.echo(f"{'acknowledged':<12} by {ack['by']}{': ' + ack['note'] if ack['note'] else ''}{' until ' + ack['until'] if ack['until'] else ''}")
+        until = f" until {ack['until']}" if ack["until"] else ""
+        typer.echo(f"{'acknowledged':<12} by {ack['by']}{': ' + ack['note'] if ack['note'] else ''}{until}")
     events = found["events"]
-    events = events.assign(value=[d.get("value") for d in events["detail"]], until=[d.get("until") for d in events["detail"]])
+    events = events.assign(value=[d.get("value") for d in events["detail"]])
     show(events[["at", "kind", "batch", "severity", "series", "value", "who", "reason"]], optional=["series", "value", "severity", "who"])
     if len(found["messages"]): show(found["messages"][["created", "kind", "title"]])
-    if len(found["deliveries"]): show(found["deliveries"][["updated", "kind", "recipient", "state", "attempts", "error"]], optional=["attempts", "updated"])
+    sent = found["deliveries"][["updated", "kind", "recipient", "state", "attempts", "error"]]
+    if len(sent): show(sent, optional=["attempts", "updated"])
 
 # %% ../nbs/83_cli_alerts.ipynb #025cb241
 @app.command()

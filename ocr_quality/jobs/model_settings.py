@@ -126,7 +126,7 @@ class ModelSettings(BaseModel):
 
     @model_validator(mode="after")
     def _judges(self):
-        if self.escalate_after and not self.escalate_to: raise ValueError("expected escalate_to where escalate_after is set, got nobody; name someone")
+        if self.escalate_after and not self.escalate_to: raise ValueError("expected escalate_to where escalate_after is set, got none; name someone")
         if self.rule == "limit" and self.limit is None: raise ValueError("expected a limit where the rule is 'limit', got none; set one")
         if self.rule == "limit" and self.judge: raise ValueError("expected no series to judge where the rule is 'limit', which holds the index alone")
         if self.learn > self.baseline: raise ValueError(f"expected learn at most the {self.baseline} batches of the baseline, got {self.learn}")
@@ -161,8 +161,8 @@ class ModelSettings(BaseModel):
 
     def alert_rules(self) -> AlertRules:
         "What is told of the model's incidents, and when"
-        return AlertRules(cooldown=parse_span(self.cooldown), recover_after=self.recover_after, severity=self.severity, quiet_unless=self.quiet_unless,
-                          escalate_after=parse_span(self.escalate_after) if self.escalate_after else None,
+        return AlertRules(cooldown=parse_span(self.cooldown), recover_after=self.recover_after, severity=self.severity,
+                          escalate_after=parse_span(self.escalate_after) if self.escalate_after else None, quiet_unless=self.quiet_unless,
                           quiet=read_quiet(self.quiet_hours) if self.quiet_hours else None)
 
 def check_settings(

@@ -72,7 +72,8 @@ class DeliveryBook(Database):
         now = utc_now() if now is None else parse_time(now)
         query = sa.select(deliveries, *(messages.c[c] for c in _OF_MESSAGE), messages.c.detail, alerts.c.metric).join(
             messages, messages.c.message_id == deliveries.c.message_id).join(alerts, alerts.c.alert_id == messages.c.alert_id, isouter=True)
-        query = query.where(deliveries.c.state == "due", sa.or_(deliveries.c.next_try.is_(None), deliveries.c.next_try <= now)).order_by(deliveries.c.id)
+        query = query.where(deliveries.c.state == "due", sa.or_(deliveries.c.next_try.is_(None), deliveries.c.next_try <= now))
+        query = query.order_by(deliveries.c.id)
         if alert_id is not None: query = query.where(messages.c.alert_id == clean_text(alert_id))
         def work(conn):
             locked = query.with_for_update(of=deliveries, skip_locked=True) if lease else query

@@ -19,7 +19,7 @@ from . import checks
 from .checks import check_name, check_tags, check_time, check_value
 from .database import Database, insert_new
 from .journal import BaselineBook, EventBook
-from .ledger import AlertBook, ModelBook, RunBook, clean_text, rows_frame
+from .ledger import ModelBook, RunBook, clean_text, rows_frame
 from .schema import models, points, revisions, to_json
 
 # %% ../../nbs/records/27_store.ipynb #3fc63c48

@@ -272,7 +272,8 @@ def deliver_due(
         if sent.state == "sent": log.info("%s delivered to %s", what, to)
         else: log.warning("%s not delivered to %s: %s; %s", what, to, sent.error, plan)
         state = "due" if later else sent.state
-        rows.append({"alert_id": due["alert_id"], "incident": due["incident"], "kind": due["kind"], "recipient": to, "state": state, "attempts": attempts, "error": sent.error, "next_try": later})
+        told = {c: due[c] for c in ("alert_id", "incident", "kind")}
+        rows.append(told | {"recipient": to, "state": state, "attempts": attempts, "error": sent.error, "next_try": later})
     frame = pd.DataFrame(rows, columns=["alert_id", "incident", "kind", "recipient", "state", "attempts", "error", "next_try"])
     return frame.assign(next_try=pd.to_datetime(frame["next_try"], utc=True))
 

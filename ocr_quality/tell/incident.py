@@ -214,7 +214,8 @@ def _fails(incidents: list[Incident], seen: Seen, rules: AlertRules, model: str,
     new = [_of_batch("reopened" if back else "joined", home.id, seen, _times(home, seen.batch), at)]
     before = home.severity()
     if home.open and before and SEVERITIES.index(level) > SEVERITIES.index(before):
-        new.append(new_event("raised", home.id, f"raised:{home.episode}:{level}", at, batch=seen.batch, series=seen.series, time=seen.time, severity=level))
+        more = {"batch": seen.batch, "series": seen.series, "time": seen.time, "severity": level}
+        new.append(new_event("raised", home.id, f"raised:{home.episode}:{level}", at, **more))
     return new
 
 def _home(incidents: list[Incident], seen: Seen, rules: AlertRules) -> Incident | None:

@@ -53,8 +53,9 @@ def note(
             if one.stream != NO_BATCH: new += _arrived(past + new, one, rules, model, now)
         due = tell(past + new, rules, now)
         found = {i.id: i for i in incidents_of(past + new + due)}
-        for e in due:
-            if e["kind"] in TOLD: e["message"] = message_words(model, found[e["incident"]], e, _addressed(e, found[e["incident"]], audience), _quiet(e, rules))
+        for e in (e for e in due if e["kind"] in TOLD):
+            incident = found[e["incident"]]
+            e["message"] = message_words(model, incident, e, _addressed(e, incident, audience), _quiet(e, rules))
         return new + due
     if not seen and not alerts and not decide(store.past(model)): return []
     return store.act(model, decide, alerts)
@@ -66,7 +67,8 @@ def _person(kind: str, now: datetime, incident: str | None, series: str | None, 
 
 def _arrived(past: list[dict], seen: Seen, rules: AlertRules, model: str, now: datetime) -> list[dict]:
     "The event that a batch has come, and the end of waiting for one, unless it is older than the one last seen"
-    arrived = _person(ARRIVED, now, None, None, None, None, {}) | {"event_id": f"{ARRIVED}:{model}:{seen.batch}", "batch": seen.batch, "time": seen.time}
+    blank = _person(ARRIVED, now, None, None, None, None, {})
+    arrived = blank | {"event_id": f"{ARRIVED}:{model}:{seen.batch}", "batch": seen.batch, "time": seen.time}
     waiting = [i for i in incidents_of(past) if i.stream == NO_BATCH and i.open]
     if not all(seen.time > parse_time(i.failing[0]["detail"]["last"]) for i in waiting if i.failing): return [arrived]
     return [arrived, *observe(past, Seen(seen.batch, now, "pass", stream=NO_BATCH), rules, model, now)]
@@ -100,7 +102,7 @@ def incidents(
         for i in incidents_of(past): rows.append(_row(i, name, state_of(i, mutes, now), sent[sent["incident"] == i.id]))
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     for c in ("since", "last", "recovered"): frame[c] = pd.to_datetime(frame[c], utc=True)
-    if since is not None: frame = frame[frame["last"].fillna(frame["since"]).combine(frame["recovered"], lambda a, b: b if pd.notna(b) else a) >= pd.Timestamp(since)]
+    if since is not None: frame = frame[frame["recovered"].fillna(frame["last"]).fillna(frame["since"]) >= pd.Timestamp(since)]
     return frame.sort_values(["since", "incident"], ascending=False, kind="stable").reset_index(drop=True)
 
 def _row(incident: Incident, model: str, state: str, deliveries: pd.DataFrame) -> dict:
@@ -141,7 +143,9 @@ def acknowledge(
     now = now or utc_now()
     if not by or not by.strip(): raise AlertError("acknowledge: expected a name, got none; say who takes care of it")
     model, found = find_incident(store, incident)
-    if not found.open: raise AlertError(f"acknowledge: expected an incident that is open, {found.id} is over since {format_time(found.last('recovered')['time'])}")
+    if not found.open:
+        over = format_time(found.last("recovered")["time"])
+        raise AlertError(f"acknowledge: expected an incident that is open, {found.id} is over since {over}")
     event = _person("acknowledged", now, found.id, None, by.strip(), note, {"until": _later(until, now, "acknowledge")})
     store.act(model, lambda past: [event])
     return found.id

@@ -92,7 +92,8 @@ def tell(
         due = _due(incident, rules, {} if is_muted(incident, mutes) else mutes, now)
         if due is None: continue
         waits = SEVERITIES.index(due.severity) < SEVERITIES.index(rules.quiet_unless)
-        why = f"muted until {_until(incident, mutes)}" if is_muted(incident, mutes) else f"quiet until {format_time(quiet)}" if quiet and waits else None
+        why = f"quiet until {format_time(quiet)}" if quiet and waits else None
+        if is_muted(incident, mutes): why = f"muted until {_until(incident, mutes)}"
         newest = incident.failing[-1] if incident.failing else incident.last(*OPENS)
         more = {"batch": newest["batch"], "series": newest["series"], "time": newest["time"], "severity": due.severity}
         if why is None: new.append(new_event(due.kind, incident.id, due.key, now, **more))
