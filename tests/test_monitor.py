@@ -154,7 +154,7 @@ def test_pages_moved_away_stay_part_of_their_batch(failing, store):
     assert points(store).value.tolist() == before
 
 
-@pytest.mark.parametrize("step", ["send_alert", "batch_report", "judge_batch", "batch_values", "moved"])
+@pytest.mark.parametrize("step", ["send_alert", "batch_report", "judge_batch", "batch_values", "explain"])
 def test_a_crash_at_any_step_is_made_good_by_the_next_run(failing, store, tmp_path, monkeypatch, step):
     def crash(*args, **kwargs): raise RuntimeError("the lights went out")
     with monkeypatch.context() as m:

@@ -96,12 +96,13 @@ def driving_pages(
     moves: pd.DataFrame | None = None,  # From `moved`; None: the pattern of the other metrics is not looked at
     named: list[dict] | None = None,  # The tag values that carry it, from `carriers`; their pages come first
     n: int = 12,  # How many at most
+    also: str | None = None,  # Another metric whose values to give
 ) -> pd.DataFrame:  # As from `worst_pages`, with `contribution` (1: as much as the typical affected page) and `why`; the largest first
     "The pages that made the batch worse"
     base, way = base_metric(metric), way_out(now, before, metric)
     a, b = (page_values(f.reset_index(drop=True), metric, way) for f in (now, before))
     if base in SHARES: a = a[a["worse"] > 0]
-    kept = [c for c in (URI, PAGE, *map(tag_column, tags_of(now.columns)), base, REASON) if c in a and not (c == REASON and base not in SHARES)]
+    kept = [c for c in (URI, PAGE, *map(tag_column, tags_of(now.columns)), *dict.fromkeys((base, also or base)), REASON) if c in a and not (c == REASON and base not in SHARES)]
     if a.empty or b.empty: return a[kept].assign(contribution=[], why=[])
     tag = tag_column(named[0]["tag"]) if named else None
     mine = a[tag].astype(str).isin([c[VALUE] for c in named]).to_numpy() if tag else np.ones(len(a), bool)
@@ -229,7 +230,7 @@ def explain(
     mixed = any(m["kind"] == "mix" for m in mix if m) and not found.named
     name, along = looks_like(inside if len(inside) else moves)
     focus = moves[METRIC].iloc[0] if len(worse) or len(inside) else base
-    drivers = driving_pages(now, before, told if base in SHARES else focus, moves, found.named, n)
+    drivers = driving_pages(now, before, told if base in SHARES else focus, moves, found.named, n, base)
     return Cause(metric, focus, told, *counts, _records(_statistics(moves, table)), _records(inside), None if mixed else name, along,
                  _share(now, before, focus, found.named) if len(worse) or len(inside) else None, _records(found.rows, 40), _plain(found.named), found.alike,
                  [_plain(m) for m in mix if m], _records(drivers), notes)
