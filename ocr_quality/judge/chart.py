@@ -18,7 +18,7 @@ from scipy.stats import t
 from ..core import CENTRE, HISTORY, LOWER, REASON, TIME, UPPER, VALUE, VERDICT, SettingsError, parse_span
 from ..metrics import Metric, metric_info
 from .baseline import FEWEST, Baseline, fit_baseline
-from .limits import LONGEST, SLACK, WINSOR, cusum
+from .limits import LONGEST, cusum
 from .onset import find_onset
 from .series import in_order
 from .window import FAIL, LEARNING, MISSING, PASS, absolute_bounds, figures
@@ -108,9 +108,7 @@ def _stretch(rows: _Rows, at: slice, series: pd.DataFrame, base: Baseline, metri
     alarm, sums = np.full(len(part), None, object), np.zeros(len(part))
     for side, limits in base.limits.items():
         sign = 1 if side == "high" else -1
-        after, before = cusum(sign * z, limits.slow, keep)
-        needed = limits.slow - before + SLACK
-        edge = np.where(needed < WINSOR, np.minimum(needed, limits.sudden), limits.sudden)
+        after, edge = cusum(sign * z, limits.slow, limits.sudden, keep)
         (rows.upper if side == "high" else rows.lower)[at] = expected + sign * spread * edge
         if len(base.limits) == 1: (rows.lower if side == "high" else rows.upper)[at] = expected - sign * spread * limits.sudden
         alarm[after > limits.slow] = SLOW

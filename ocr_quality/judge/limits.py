@@ -17,22 +17,32 @@ from numba import njit
 from scipy.stats import norm, t
 
 # %% ../../nbs/judge/31_limits.ipynb #fbb53b49
-SLACK, WINSOR, HOLD = 0.4, 3.0, 1.0
+SLACK, WINSOR, HOLD = 0.4, 3.0, 2.0
 
 @njit(nogil=True, cache=True)
 def cusum(
     z: np.ndarray,  # Residuals, `(n,)`, sd, positive is worse; NaN for a batch without a value
     slow: float,  # Slow limit, sd
+    sudden: float,  # Sudden limit, sd
     keep: np.ndarray,  # `(n,)`: the part of the sum that is kept when a batch arrives, 1 without a gap before it
-) -> tuple:  # The sum after each batch, the sum with which each batch began; `(n,)` each
-    "The one-sided CUSUM of `z`"
-    after, before, s = np.empty(len(z)), np.empty(len(z)), 0.0
+) -> tuple:  # The sum after each batch, and the residual beyond which it had to fail; `(n,)` each
+    "The one-sided CUSUM of `z` with its sudden limit"
+    after, edge = np.empty(len(z)), np.empty(len(z))
+    s, total, n, alarmed = 0.0, 0.0, 0, False
     for i in range(len(z)):
-        s = min(s, slow + HOLD) * keep[i]
-        before[i] = s
-        if z[i] == z[i]: s = max(0.0, s + min(z[i], WINSOR) - SLACK)
+        size = total / n if alarmed else 0.0
+        slack = max(SLACK, size / 2)
+        s = min(s, slow + HOLD * (1 - size / WINSOR)) * keep[i]
+        edge[i] = min(slow - s + slack, sudden) if slow - s + slack < WINSOR else sudden
+        if z[i] == z[i]:
+            if s == 0: total, n = 0.0, 0
+            step = min(z[i], WINSOR)
+            s = max(0.0, s + step - slack)
+            if z[i] > sudden and not alarmed: s, total, n, alarmed = max(s, slow), WINSOR, 1, True
+            elif s > slow or not alarmed: total, n, alarmed = total + step, n + 1, s > slow
+            elif s <= slow / 2: s, alarmed = 0.0, False
         after[i] = s
-    return after, before
+    return after, edge
 
 # %% ../../nbs/judge/31_limits.ipynb #45a178ea
 @njit(nogil=True, cache=True)
