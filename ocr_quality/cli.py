@@ -14,6 +14,7 @@ import typer
 
 from . import __version__
 from .cli_alerts import app as alerts_app
+from .cli_calibrate import calibrate
 from .cli_common import (AsJson, Log, Metrics, OneLineErrors, Pattern, Quiet, Verbose, Workers, begin, cell, instant, mute, names, records,
                                     show, to_json)
 from .cli_job import app as job_app
@@ -27,6 +28,7 @@ app.add_typer(model_app, name="model")
 app.add_typer(job_app, name="job")
 app.add_typer(alerts_app, name="alerts")
 app.command()(scheduler)
+app.command()(calibrate)
 SourceUri = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, glob, file, zip or s3://bucket/prefix.")]
 
 def _version(value: bool) -> None:
@@ -187,9 +189,9 @@ def read(
 @app.command()
 def demo(
     folder: Annotated[Path | None, typer.Argument(help="Where to write the claims, the store and the report.")] = None,
-    days: Annotated[int, typer.Option(min=30, max=400, help="Days of claims.")] = 45,
+    days: Annotated[int, typer.Option(min=30, max=400, help="Days of claims.")] = 60,
 ) -> None:
-    "Watch a month and a half of scanned claims, and one scanner fail."
+    "Watch two months of scanned claims, and one scanner fail and be mended."
     begin()
     from ocr_quality.jobs.demo import run_demo
     run_demo(folder or Path("demo"), days, typer.echo)

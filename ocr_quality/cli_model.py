@@ -39,7 +39,10 @@ def set_(
     unset: Annotated[list[str] | None, typer.Option(help="Setting to bring back to its default, such as limit; again for more.")] = None,
     index: Annotated[str | None, typer.Option(help="Metric whose median is the batch's index.")] = None,
     judge: Annotated[str | None, typer.Option(help="Comma-separated series; the index and its worse tail by default.")] = None,
-    rule: Annotated[str | None, typer.Option(help="mean, median, quantile, or limit for the absolute limit alone.")] = None,
+    rule: Annotated[str | None, typer.Option(help="chart; mean, median or quantile of a window; or limit for the absolute limit alone.")] = None,
+    false_alarm_every: Annotated[str | None, typer.Option(help="Tolerable time between false alarms of the chart, for the whole model.")] = None,
+    baseline: Annotated[int | None, typer.Option(help="Clean batches of which the chart's baseline is frozen.")] = None,
+    learn: Annotated[int | None, typer.Option(help="Clean batches after which the chart begins to judge.")] = None,
     window: Annotated[str | None, typer.Option(help="Length of the window: 30d, 7d, or a number of batches.")] = None,
     k: Annotated[float | None, typer.Option("--k", help="Spreads between centre and limit.")] = None,
     quantile: Annotated[float | None, typer.Option(help="Quantile of the window, for rule quantile.")] = None,
@@ -66,7 +69,8 @@ def set_(
     from ocr_quality.cli_common import names
     from ocr_quality.jobs.model_settings import set_model
     from ocr_quality.records.store import MetricStore
-    given = {"index": index, "judge": names(judge), "rule": rule, "window": window, "k": k, "quantile": quantile, "min_points": min_points,
+    given = {"index": index, "judge": names(judge), "rule": rule, "false_alarm_every": false_alarm_every, "baseline": baseline,
+             "learn": learn, "window": window, "k": k, "quantile": quantile, "min_points": min_points,
              "exclude_alarms": exclude_alarms, "limit": limit, "max_unreadable": max_unreadable, "max_blank": max_blank,
              "metrics": names(metrics), "pattern": pattern, "dpi": dpi, "show_pages": show_pages,
              "recipients": [] if no_recipients else recipient or None,
@@ -102,7 +106,7 @@ def show_(name: Name, json: AsJson = False) -> None:
     for key, value in values.items():
         text = "" if value is None else ", ".join(value) if isinstance(value, list) else value
         if isinstance(value, dict): text = ", ".join(f"{k}={v}" for k, v in value.items())
-        typer.echo(f"  {key:<15} {text}".rstrip())
+        typer.echo(f"  {key:<17} {text}".rstrip())
 
 @app.command("list")
 def list_(json: AsJson = False) -> None:
@@ -113,4 +117,4 @@ def list_(json: AsJson = False) -> None:
     with MetricStore() as store: rows = [{"model": m} | _shown(store, m) for m in sorted({*store.models()["model"], *store.model_names()})]
     if json: return typer.echo(to_json(rows))
     if not rows: return typer.echo("no models yet: ocr-quality model set NAME")
-    show(pd.DataFrame(rows)[["model", "index", "rule", "window", "k", "limit", "recipients"]].assign(recipients=lambda d: d.recipients.str.len()))
+    show(pd.DataFrame(rows)[["model", "index", "rule", "false_alarm_every", "window", "limit", "recipients"]].assign(recipients=lambda d: d.recipients.str.len()))
