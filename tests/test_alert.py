@@ -155,6 +155,17 @@ def test_delivery_can_wait_for_the_next_run(store, relay):
     assert len(server.handler.mails) == 1
 
 
+def test_the_cause_that_was_found_takes_the_place_of_the_tables(store, relay):
+    server = relay()
+    moved = pd.DataFrame({"metric": ["sharpness"], "before": [4.1], "now": [2.2], "moved": [9.1]})
+    for n, cause in enumerate([None, {"lines": ["scanner b1 carries it", "3 of 8 pages"], "tag": "b1"}], 1):
+        send_alert(store, recipients=[mailto(server.port)], cause=cause, **batch(f"2026-03-0{n}", moved=moved))
+    plain, told = (text_of(mail) for _, mail in server.handler.mails)
+    assert "Moved most" in plain and "Cause" not in plain
+    assert "Moved most" not in told and "scanner b1 carries it" in told and "3 of 8 pages" in told
+    assert store.alerts()["detail"][0]["cause"]["tag"] == "b1"
+
+
 # kept and retried
 
 def test_a_server_that_is_down_gets_the_mail_when_it_is_back(store, relay):

@@ -17,6 +17,7 @@ def commands(command=None, path=()):
     "Every command of the command line with its path"
     command = command or typer.main.get_command(app)
     if hasattr(command, "commands"):
+        if path and command.invoke_without_command: yield path, command
         for name, sub in command.commands.items(): yield from commands(sub, (*path, name))
     else: yield path, command
 

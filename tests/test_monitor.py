@@ -1,4 +1,5 @@
 "The daily job: the faults of the example this grew from, crashes at every step, late pages, two runs at once"
+import socket
 import subprocess
 import sys
 import textwrap
@@ -6,14 +7,17 @@ import textwrap
 import cv2
 import numpy as np
 import pytest
+from aiosmtpd.controller import Controller
 
 from ocr_quality import synth
-from ocr_quality.core import EmptyBatchError, StoreError
+from ocr_quality.core import EmptyBatchError, StoreError, parse_time
 from ocr_quality.jobs import monitor
 from ocr_quality.jobs.model_settings import set_model
 from ocr_quality.jobs.monitor import image_quality
 from ocr_quality.records.parquet_log import ParquetLog
 from ocr_quality.records.store import MetricStore
+from ocr_quality.tell.incident import TOLD
+from ocr_quality.tell.incidents import incidents
 
 METRICS = ["brisque", "contrast", "blank"]
 SHEETS = [synth.page(seed, dpi=60).gray for seed in range(6)]
@@ -35,6 +39,23 @@ def store(home):
     with MetricStore() as s:
         set_model(s, "m", metrics=METRICS, index="brisque", judge=["brisque"], k=4.0, min_points=8)
         yield s
+
+
+class Inbox:
+    def __init__(self): self.mails = []
+
+    async def handle_DATA(self, server, session, envelope):
+        self.mails.append(envelope.content)
+        return "250 OK"
+
+
+@pytest.fixture
+def relay():
+    with socket.create_server(("127.0.0.1", 0)) as s: port = s.getsockname()[1]
+    server = Controller(Inbox(), hostname="127.0.0.1", port=port)
+    server.start()
+    yield server
+    server.stop(no_assert=True)
 
 
 def run(folder, store, **more): return image_quality(str(folder), "m", store=store, **more)
@@ -154,7 +175,7 @@ def test_pages_moved_away_stay_part_of_their_batch(failing, store):
     assert points(store).value.tolist() == before
 
 
-@pytest.mark.parametrize("step", ["send_alert", "batch_report", "judge_batch", "batch_values", "explain"])
+@pytest.mark.parametrize("step", ["note", "said", "deliver_due", "batch_report", "judge_batch", "batch_values", "explain"])
 def test_a_crash_at_any_step_is_made_good_by_the_next_run(failing, store, tmp_path, monkeypatch, step):
     def crash(*args, **kwargs): raise RuntimeError("the lights went out")
     with monkeypatch.context() as m:
@@ -162,6 +183,7 @@ def test_a_crash_at_any_step_is_made_good_by_the_next_run(failing, store, tmp_pa
         with pytest.raises(RuntimeError): run(failing, store)
     run(failing, store)
     assert len(points(store)) == 13 and store.alerts("m").batch.tolist() == ["2026-03-13"]
+    assert [e["kind"] for e in store.past("m") if e["kind"] in TOLD] == ["told_opened"]
     assert len(ParquetLog(str(tmp_path / "home/pages")).read(model="m")) == 39
     assert len(store.revisions("m", "brisque")) == 0
     assert (tmp_path / "home/reports/m/2026-03-13.html").exists(), "the alert names the report"
@@ -178,6 +200,51 @@ def test_points_that_could_not_be_written_are_written_next_time(failing, store, 
     assert len(points(store)) == 12 and len(store.alerts("m")) == 1
     run(failing, store)
     assert len(points(store)) == 13 and len(store.alerts("m")) == 1
+
+
+def test_days_that_fail_on_end_are_one_incident_told_by_batch_time(failing, store, relay):
+    "All of it in one run, as if day by day: an opening, a reminder after a week, and the end when the scanner is clean again"
+    set_model(store, "m", recipients=[f"mailto://127.0.0.1:{relay.port}?from=scans@example.org&to=team@example.org"], rule="mean", limit=None)
+    for day in days(22)[13:]: write(failing, day, blur=0.9)
+    for day in days(26)[22:]: write(failing, day, blur=0.15)
+    outcome = run(failing, store)
+    assert (outcome.batches.verdict == "fail").sum() == 10 == len(store.alerts("m"))
+    assert store.deliveries().kind.tolist() == ["told_opened", "reminded", "told_recovered"] and set(store.deliveries().state) == {"sent"}
+    assert outcome.batches[outcome.batches.said.map(len) > 0].batch.tolist() == ["2026-03-13", "2026-03-20", "2026-03-25"]
+    [incident] = incidents(store).to_dict("records")
+    assert (incident["state"], incident["batches"], incident["told"]) == ("recovered", 10, 3)
+    assert set(outcome.batches.incident.dropna()) == {incident["incident"]} and "10 batches failed" in outcome.told[-1]
+    run(failing, store)
+    assert len(relay.handler.mails) == 3
+
+
+def test_an_absolute_limit_is_critical_and_the_window_a_warning(tmp_path, store):
+    (tmp_path / "in/2026-03-01").mkdir(parents=True)
+    (tmp_path / "in/2026-03-01/0.jpg").write_bytes(b"no picture")
+    run(tmp_path / "in", store)
+    assert incidents(store)[["severity", "series"]].values.tolist() == [["critical", "unreadable_share"]]
+    set_model(store, "m", severity={"limit": "notice"})
+    write(tmp_path / "in", "2026-03-02", blur=0.9)
+    (tmp_path / "in/2026-03-03").mkdir(parents=True)
+    (tmp_path / "in/2026-03-03/0.jpg").write_bytes(b"no picture")
+    run(tmp_path / "in", store)
+    assert [e["severity"] for e in store.past("m") if e["kind"] == "joined"] == ["notice"]
+
+
+def test_the_run_misses_what_did_not_come_also_where_the_source_is_empty(tmp_path, store):
+    set_model(store, "m", due="1d", due_grace="1h")
+    write(tmp_path / "in", "2026-03-01")
+    at = lambda text: parse_time(text)  # noqa: E731
+    assert run(tmp_path / "in", store, now=at("2026-03-01T06:00:00Z")).said == []
+    assert run(tmp_path / "in", store, now=at("2026-03-02T06:59:00Z")).said == []
+    said = run(tmp_path / "in", store, now=at("2026-03-02T07:00:00Z")).said
+    assert len(said) == 1 and said[0].startswith("m: no batch, 1 missed since 2026-03-01")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EmptyBatchError): run(tmp_path / "empty", store, now=at("2026-03-03T07:00:00Z"))
+    assert incidents(store)[["series", "batches", "state"]].values.tolist() == [["no_batch", 2, "open"]]
+    write(tmp_path / "in", "2026-03-03")
+    outcome = run(tmp_path / "in", store, now=at("2026-03-03T08:00:00Z"))
+    assert incidents(store).state.tolist() == ["recovered"] and "a batch came again after 2 missed" in outcome.told[0]
 
 
 JOB = """

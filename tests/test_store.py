@@ -352,6 +352,38 @@ def test_a_connection_that_the_server_dropped_is_made_anew(new_database):
         assert values(s) == [1, 2]
 
 
+DECIDES = """
+import sys
+from ocr_quality.core import utc_now
+from ocr_quality.records.store import MetricStore
+
+def decide(past):
+    n = sum(e["kind"] == "joined" for e in past)
+    event = lambda kind, key, **more: {"event_id": key, "incident": "i1", "kind": kind, "at": utc_now(), "batch": sys.argv[2], **more}
+    message = {"detail": {"title": "every tenth"}, "recipients": ["json://x", "json://y"]}
+    told = [event("told_opened", f"i1:told:{n // 10}", message=message)] if n % 10 == 0 else []
+    return told + [event("joined", f"i1:{n}")]
+
+with MetricStore(sys.argv[1]) as s:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(15): s.act("claims", decide)
+"""
+
+
+def test_processes_that_decide_at_once_decide_one_after_the_other(url):
+    "Each sees what the others have written: 60 numbers, none twice and none left out, and a message with every tenth"
+    MetricStore(url).close()
+    workers = [subprocess.Popen([sys.executable, "-c", DECIDES, url, str(i)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for i in range(4)]
+    for w in workers: assert w.stdout.readline() == "ready\n"
+    for w in workers: w.stdin.write("\n"), w.stdin.flush()
+    for w in workers: assert w.communicate(timeout=120) and w.returncode == 0
+    with MetricStore(url) as s:
+        past = s.past("claims")
+        assert [e["event_id"] for e in past if e["kind"] == "joined"] == [f"i1:{n}" for n in range(60)]
+        assert s.deliveries()["message_id"].tolist() == [f"i1:told:{n // 2}" for n in range(12)] and len({e["batch"] for e in past}) > 1
+
+
 # crashes
 
 ENDLESS = """
@@ -658,6 +690,30 @@ def test_the_newest_baseline_holds_and_the_earlier_ones_stay(store):
         with pytest.raises(StoreError, match="expected a baseline"): store.put_baseline("claims", "brisque", bad)
     with pytest.raises(MetricError): store.put_baseline("a/b", "brisque", {"centre": 1})
     with pytest.raises(TimeError): store.put_baseline("claims", "brisque", {"centre": 1}, created="2026-03-01")
+
+
+def test_events_are_written_once_with_what_they_carry(store):
+    def decide(past):
+        assert [e["kind"] for e in past] == ["opened"] * bool(past)
+        return [dict(event_id="i1:opened", incident="i1", kind="opened", at=utc_now(), time=parse_time(NOON), batch="scan\udcff", detail={"value": float("nan")},
+                     message={"alert_id": "a", "detail": {"title": "t"}, "recipients": [SECRET]})]
+    from ocr_quality.records.ledger import alert_row
+    for n in (1, 0): assert len(store.act("claims", decide, [alert_row("a", "claims", "brisque", 1)])) == n
+    [event] = store.past("claims")
+    assert event["time"] == parse_time(NOON) and event["batch"] == r"scan\udcff" and event["detail"] == {"value": None}
+    assert store.deliveries("a")[["message_id", "kind", "incident"]].values.tolist() == [["i1:opened", "opened", "i1"]]
+    assert store.message("i1:opened")["detail"] == {"title": "t"} and store.messages("i1")["alert_id"].tolist() == ["a"]
+    assert store.events(incident="i1").dtypes["at"] == store.events("nobody").dtypes["at"] and store.event_models() == ["claims"]
+    assert store.alerts()["due"].tolist() == [1] and "hunter2" not in store.deliveries().to_csv()
+    with pytest.raises(AlertError, match="stored message"): store.message("i2")
+
+
+def test_a_decision_that_fails_writes_nothing(store):
+    from ocr_quality.records.ledger import alert_row
+    def fails(past): raise AlertError("no")
+    with pytest.raises(AlertError): store.act("claims", fails, [alert_row("a", "claims", "brisque", 1)])
+    with pytest.raises(StoreError): store.act("claims", lambda past: [dict(event_id="e", kind="opened", at=utc_now()), dict(event_id="f", kind=None, at=utc_now())])
+    assert store.alerts().empty and store.past("claims") == []
 
 
 def test_runs(store):
