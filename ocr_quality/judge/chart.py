@@ -138,6 +138,12 @@ def _learn(rows: _Rows, at: slice, x: np.ndarray, metric: Metric, rule: ChartRul
     out[at.start:at.start + end] = teaches[:end]
     return out
 
+def _drifted(base: Baseline, later: pd.DataFrame, metric: Metric) -> bool:
+    "Whether batches that passed on a first baseline are nevertheless worse than it by two standard errors, all together"
+    if not base.limits or not len(later): return False
+    shift = base.residuals(later).mean() / np.sqrt(1 / len(later) + 1 / base.batches)
+    return bool({"high": shift, "low": -shift, "both": abs(shift)}[metric.worse] > 2)
+
 def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule: ChartRule) -> list[Baseline]:
     "Judge a series on baselines that it makes itself; these"
     made: list[Baseline] = []
@@ -146,7 +152,7 @@ def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule:
     clean = _learn(rows, slice(0, len(x)), x, metric, rule, max(float(np.median(gaps)) if len(gaps) else 86400.0, 1.0))
     low, high = absolute_bounds(rule.limit, metric)
     for size in dict.fromkeys((rule.start, rule.baseline)):
-        if clean.sum() < size: break
+        if clean.sum() < size or (made and _drifted(made[0], series[clean].iloc[rule.start:size], metric)): break
         end = int(np.flatnonzero(clean)[size - 1]) + 1
         base = baseline_of(series[clean].head(size), metric.name, rule)
         for column in (rows.centre, rows.lower, rows.upper): column[end:] = np.nan
