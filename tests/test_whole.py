@@ -93,7 +93,7 @@ def test_a_failing_scanner_in_a_bucket_becomes_one_mail(home, s3, postgres, inbo
     (people, mail), = inbox.handler.mails
     text = mail.get_body(("plain",)).get_content()
     assert people == ["team@example.org"] and "2026-03-13" in mail["subject"]
-    assert "scanner right" in text and "s3://scans/in/2026-03-13/right/" in text
+    assert "scanner right carries" in text and "s3://scans/in/2026-03-13/right/" in text
     again = ocr_quality("run", "s3://scans/in", "--model", "claims-ocr", "--gate", cwd=tmp_path)
     assert again.returncode == 1 and again.stdout.count("(unchanged)") == 13 and len(inbox.handler.mails) == 1
     def kept(): return [o["Key"] for o in s3.list_objects_v2(Bucket="scans", Prefix="home/")["Contents"]]
@@ -134,7 +134,7 @@ def test_the_demo_notices_the_fault_and_says_what_the_readme_says(tmp_path, home
     alarms = batches[batches.verdict == "fail"].batch.tolist()
     assert alarms and alarms[0] >= day, "no alert before the fault"
     assert batches.batch.tolist().index(alarms[0]) - batches.batch.tolist().index(day) < 3
-    assert f"scanner {scanner}" in text and "Sharpness" in text and f"{scanner}/claim_" in text
+    assert f"{scanner} carries" in text and "Sharpness" in text and f"{scanner}/claim_" in text
     assert batches.unreadable.sum() == 1 and batches.blank.sum() == 1
     readme = (ROOT / "README.md").read_text()
     for line in re.findall(r"^(?:fault|alert): .*$", text, re.M): assert line in readme

@@ -51,9 +51,10 @@ def way_out(
 
 # %% ../../nbs/judge/38_carriers.ipynb #93c3f4a3
 def normal_scores(x: np.ndarray, among: np.ndarray) -> np.ndarray:
-    "What a normal distribution has at the place of each `x` among the numbers `among` (sorted)"
+    "What a normal distribution has at the place of each `x` among the numbers `among` (sorted); outside of them up to 4 more, by robust sd"
     place = (np.searchsorted(among, x, "left") + np.searchsorted(among, x, "right")) / 2
-    return ndtri((place + 0.5) / (len(among) + 1))
+    beyond = np.clip((x - among[-1]) / (pages_sd(among) or np.inf), 0, 4) + np.clip((x - among[0]) / (pages_sd(among) or np.inf), -4, 0)
+    return ndtri((place + 0.5) / (len(among) + 1)) + beyond
 
 def held(x: np.ndarray, among: np.ndarray) -> np.ndarray:
     "`x` held within four robust sd of the numbers `among`"
@@ -154,7 +155,7 @@ def contributions(
                          "pages_before": t["size_before"].fillna(0).astype(int), "within": within, "mix": (w - u) * (old - level)})
 
 # %% ../../nbs/judge/38_carriers.ipynb #5cc99e82
-FEW = 3  # Pages of a value below which nothing is said about it
+FEW = 2  # Pages of a value below which nothing is said about it
 SURE = 0.03  # Corrected probability below which a value is named
 CARRIES = 0.5  # Part of the move that named values must carry together
 NAMED = 3  # Values named at most

@@ -71,8 +71,8 @@ def expect(
 
 # %% ../../nbs/judge/37_moves.ipynb #d628b6f9
 NOTABLE: dict[str, tuple[float, float]] = {  # Smallest change worth a word: in the metric's unit, and as a share of its level; the larger counts
-    "brisque": (5, 0), "sharpness": (0.4, 0), "contrast": (0.08, 0), "brightness": (10, 0), "noise": (1, 0), "skew_deg": (0.3, 0),
-    "text_height_px": (0.5, 0.08), "effective_dpi": (7, 0.08), "ink_coverage": (0.01, 0), "unevenness": (0.03, 0), "clipped": (0.01, 0),
+    "brisque": (5, 0), "sharpness": (0.1, 0.065), "contrast": (0.08, 0), "brightness": (10, 0), "noise": (1, 0), "skew_deg": (0.25, 0),
+    "text_height_px": (0.2, 0.08), "effective_dpi": (3, 0.08), "ink_coverage": (0.01, 0), "unevenness": (0.03, 0), "clipped": (0.01, 0),
     "blockiness": (0.03, 0), "unreadable_share": (0.02, 0), "blank_share": (0.03, 0)}
 
 def notable(
