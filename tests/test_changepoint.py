@@ -32,33 +32,34 @@ def steps(n, *changes): return np.array([sum(size for at, size in changes if i >
 # What is promised -------------------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", [{}, {"df": 4}, {"ar": 0.3}], ids=["gaussian", "t4", "ar.3"])
 def test_false_positives_are_as_rare_as_stated(kind):
-    "Over 320 series without change, within what 5 % allows in all but one case of 500"
+    "Over 300 series without change, within what 5 % allows in all but one case of 500"
     rng = np.random.default_rng(13)
-    seen = sum(len(changepoints(frame(noise(rng, 64, **kind)), "brisque")) > 0 for _ in range(320))
-    assert binom.ppf(0.001, 320, 0.05) <= seen <= binom.ppf(0.999, 320, 0.05)
+    seen = sum(len(changepoints(frame(noise(rng, 60, **kind)), "brisque")) > 0 for _ in range(300))
+    assert binom.ppf(0.001, 300, 0.05) <= seen <= binom.ppf(0.999, 300, 0.05)
 
 
-@pytest.mark.parametrize("kind", ["skewed", "counts", "weekends", "sizes"])
+@pytest.mark.parametrize("kind", ["skewed", "counts", "two values", "weekends", "sizes"])
 def test_no_more_false_positives_on_awkward_series(kind):
-    rng, n = np.random.default_rng(3), 60
-    make = {"skewed": lambda: rng.exponential(size=n), "counts": lambda: rng.binomial(50, 0.02, n) / 50, "weekends": lambda: noise(rng, n)
-            + (np.arange(n) % 7 >= 5), "sizes": lambda: noise(rng, n) * np.sqrt(200 / np.exp(rng.uniform(np.log(5), np.log(500), n)))}[kind]
-    assert sum(len(changepoints(frame(make()), "brisque")) > 0 for _ in range(150)) <= binom.ppf(0.999, 150, 0.05)
+    rng, n = np.random.default_rng(3), 50
+    make = {"skewed": lambda: rng.exponential(size=n), "two values": lambda: rng.integers(0, 2, n), "counts": lambda: rng.binomial(50, 0.02, n) / 50,
+            "weekends": lambda: noise(rng, n) + (np.arange(n) % 7 >= 5),
+            "sizes": lambda: noise(rng, n) * np.sqrt(200 / np.exp(rng.uniform(np.log(5), np.log(500), n)))}[kind]
+    assert sum(len(changepoints(frame(make()), "brisque")) > 0 for _ in range(120)) <= binom.ppf(0.999, 120, 0.05)
 
 
 def test_the_stated_rate_is_the_rate():
     "One in five when one in five may; the same series show none at one in a thousand"
     rng = np.random.default_rng(4)
-    all_series = [frame(noise(rng, 50)) for _ in range(200)]
+    all_series = [frame(noise(rng, 40)) for _ in range(200)]
     seen = sum(len(changepoints(o, "brisque", 0.2)) > 0 for o in all_series)
     assert binom.ppf(0.001, 200, 0.2) <= seen <= binom.ppf(0.999, 200, 0.2)
     assert sum(len(changepoints(o, "brisque", 0.001)) > 0 for o in all_series[:5]) == 0
 
 
-@pytest.mark.parametrize("size,ar,detected,near", [(1, 0, 0.9, 0.6), (2, 0, 1, 0.9), (1, 0.3, 0.6, 0.5), (2, 0.3, 0.97, 0.8)])
+@pytest.mark.parametrize("size,ar,detected,near", [(1, 0, 0.9, 0.55), (2, 0, 1, 0.9), (1, 0.3, 0.6, 0.5), (2, 0.3, 0.97, 0.8)])
 def test_a_step_is_found_where_it_is(size, ar, detected, near):
     "120 batches, a step in the middle: share detected, share of these within 3 batches, share whose interval holds the truth"
-    rng, errors, held, shifts, runs = np.random.default_rng(5), [], [], [], 120
+    rng, errors, held, shifts, runs = np.random.default_rng(5), [], [], [], 100
     for _ in range(runs):
         made = frame(noise(rng, 120, ar) + steps(120, (60, size)))
         found = changepoints(made, "brisque")
@@ -74,7 +75,7 @@ def test_a_step_is_found_where_it_is(size, ar, detected, near):
 
 def test_p_value_is_that_of_the_strongest_drop_by_chance():
     rng = np.random.default_rng(6)
-    found = [changepoints(frame(noise(rng, 50)), "brisque", 0.5) for _ in range(150)]
+    found = [changepoints(frame(noise(rng, 40)), "brisque", 0.5) for _ in range(150)]
     smallest = np.array([o.p_value.min() if len(o) else 1.0 for o in found])
     assert (smallest > 0).all() and 0.1 <= np.mean(smallest <= 0.2) <= 0.3
     strong = changepoints(frame(noise(rng, 60) + steps(60, (30, 5))), "brisque")
@@ -180,7 +181,7 @@ def drawn(seed, n, size, ar): return frame(np.round(noise(np.random.default_rng(
 
 
 @given(SERIES, st.randoms())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_row_order_and_repeated_rows_do_not_matter(what, random):
     made = drawn(*what)
     order = random.sample(range(len(made)), len(made))
@@ -188,7 +189,7 @@ def test_row_order_and_repeated_rows_do_not_matter(what, random):
 
 
 @given(SERIES, st.floats(0.001, 1000), st.floats(-1000, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_unit_does_not_matter(what, scale, shift):
     made = drawn(*what)
     a, b = changepoints(made, "brisque"), changepoints(made.assign(value=made.value * scale + shift), "brisque")

@@ -16,23 +16,26 @@ from .series import in_order
 
 # %% ../../nbs/judge/34_changepoint.ipynb #01d374af
 def _scale(off: np.ndarray) -> np.ndarray:
-    "Robust standard deviation of each row of `off`, `(rows, 1)`; from the mean where more than half of a row is zero"
+    "Robust standard deviation of each row of `off`, `(rows, 1)`, from the median; from the upper quartile or the mean where many are about zero"
     size = np.abs(off)
-    mad = 1.4826 * np.median(size, 1, keepdims=True)
+    half, most = off.shape[1] // 2, 3 * off.shape[1] // 4
+    parts = np.partition(size, (half, most), axis=1)
+    mad = np.maximum(1.4826 * parts[:, half : half + 1], 0.6 * parts[:, most : most + 1])
     return np.where(mad > 1e-9 * size.max(1, keepdims=True), mad, 1.2533 * size.mean(1, keepdims=True))
 
 def _tame(
     rows: np.ndarray,  # `(rows, n)` float64
     least: int,  # Fewest batches of a level
     robust: bool,  # False: leave every value as it is
-) -> tuple[np.ndarray, np.ndarray]:  # Rows with accidents pulled in; what each value had been off its running median
+) -> np.ndarray:  # `(rows, n)`
     "Pull in single accidents and keep steps"
+    if not robust: return rows
     from scipy.ndimage import median_filter
     middle = median_filter(rows, size=(1, 2 * least - 1), mode="reflect")
     off = rows - middle
-    reach = 3.3 * _scale(off)
+    reach = 3.3 * np.maximum(_scale(off), _scale(np.diff(rows)) / np.sqrt(2))
     near = np.where(np.abs(off) > 3 * reach, 0, np.clip(off, -reach, reach))
-    return (middle + near if robust else rows), off
+    return middle + near
 
 # %% ../../nbs/judge/34_changepoint.ipynb #5341251d
 def _noise(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +67,7 @@ def _largest_drop(rows: np.ndarray, least: int) -> np.ndarray:
 
 # %% ../../nbs/judge/34_changepoint.ipynb #2d9e40e4
 def _null(
-    off: np.ndarray,  # `(n,)` what the batches were off their running median
+    off: np.ndarray,  # `(n,)` what the batches were off their levels
     phi: float,  # Correlation of neighbours
     least: int,  # Fewest batches of a level
     robust: bool,  # As for `_tame`
@@ -74,7 +77,7 @@ def _null(
     from scipy.signal import lfilter
     n = min(len(off), 1000)
     rows = off[np.random.default_rng(0).integers(0, len(off), (runs, n + 30))]
-    rows = _tame(lfilter([1], [1, -phi], rows, axis=1)[:, 30:], least, robust)[0]
+    rows = _tame(lfilter([1], [1, -phi], rows, axis=1)[:, 30:], least, robust)
     return np.sort(_largest_drop(rows, least) / _noise(rows)[1] + 2 * np.log(len(off) / n))
 
 # %% ../../nbs/judge/34_changepoint.ipynb #86bf05da
@@ -134,10 +137,12 @@ def _changes(values: np.ndarray, least: int, false_positive: float, robust: bool
     "The changes of `values` by position"
     middle = np.median(values)
     scale = np.abs(values - middle).max()
-    tamed, off = _tame(((values - middle) / scale)[None], least, robust)
-    phi, unit = _noise(tamed)
-    runs = max(499, round(20 / false_positive) - 1)
-    null, x = _null(off[0], phi[0], least, robust, runs), tamed[0]
+    raw = (values - middle) / scale
+    x = _tame(raw[None], least, robust)[0]
+    phi, unit = _noise(x[None])
+    runs, rough = max(499, round(20 / false_positive) - 1), _cuts(x, least, unit[0] * 2 * np.log(len(x)))
+    off = np.concatenate([a - b.mean() for a, b in zip(np.split(raw, rough), np.split(x, rough), strict=True)])
+    null = _null(off, min(0.8, phi[0] + 0.5 / np.sqrt(len(x))), least, robust, runs)
     starts = _cuts(x, least, unit[0] * max(null[-int(false_positive * (runs + 1))], 1e-9))
     edges = [0, *starts, len(x)]
     means = [float(o.mean()) for o in np.split(x, starts)]
