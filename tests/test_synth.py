@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ocr_quality.core import MetricError
 from ocr_quality.metrics import METRICS
 from ocr_quality.sheet import page
-from ocr_quality.synth import DEFECT_METRIC, DEGRADATIONS, degrade, rotate, series, write_claims
+from ocr_quality.synth import DEFECT_METRIC, DEGRADATIONS, degrade, rotate, series, series_matrix, share_shift, write_claims
 
 KINDS = ("letter", "claim", "table")
 
@@ -87,7 +87,8 @@ def test_series_gets_worse_in_the_metrics_own_direction(metric, sign):
 
 
 @pytest.mark.parametrize("kw,error", [({"n": 0}, ValueError), ({"missing": 1}, ValueError), ({"ar": 1}, ValueError), ({"fault": "flood"}, ValueError),
-                                      ({"fault": "step", "onset": 90}, ValueError), ({"metric": "charm"}, MetricError)])
+                                      ({"fault": "step", "onset": 90}, ValueError), ({"metric": "charm"}, MetricError),
+                                      ({"df": 2}, ValueError), ({"pages": (9, 5)}, ValueError), ({"fault": "share", "share": 0.5}, ValueError)])
 def test_series_refuses(kw, error):
     with pytest.raises(error): series(**kw)
 
@@ -101,6 +102,67 @@ def test_series_weekends_are_worse():
     frame, truth = series(700, weekday=3, seed=1)
     weekend = frame.time.dt.day_of_week >= 5
     assert (frame.value[weekend].mean() - frame.value[~weekend].mean()) / truth.sd == pytest.approx(3, abs=0.3)
+
+
+def test_series_are_the_ones_they_always_were():
+    "Numbers of the first release: tutorials and other tests rest on these seeds"
+    frame, truth = series(60, "step", onset=30, size=6, seed=2, ar=0.3, missing=0.1, weekday=1, pages=(5, 500))
+    assert frame.value[[0, 10, len(frame) - 1]].round(4).tolist() == [25.871, 24.7997, 34.1276] and frame.pages[:3].tolist() == [420, 59, 153]
+
+
+@pytest.mark.parametrize("share", (0.05, 0.2, 0.4))
+def test_share_shift_is_that_of_drawn_pages(share):
+    "100,000 pages, a share of them as bad as can be: so much moves their median"
+    pages = np.random.default_rng(0).standard_normal(100_000)
+    pages[: int(share * len(pages))] = 1e9
+    assert np.median(pages) == pytest.approx(share_shift(share), abs=0.02)
+
+
+def test_a_share_moves_the_index_as_little_as_a_median_moves():
+    "200 pages of which a fifth turn unreadable, drawn one by one, against the model"
+    rng = np.random.default_rng(1)
+    pages = rng.standard_normal((3000, 200))
+    before = np.median(pages, 1)
+    pages[:, :40] = 1e9
+    frame, truth = series(100, "share", share=0.2)
+    assert (np.median(pages, 1).mean() - before.mean()) / before.std() == pytest.approx(truth.size, rel=0.05)
+
+
+@pytest.mark.parametrize("fault,size,before,after", [("step", 2, (0, 1), (2, 1)), ("variance", 3, (0, 1), (0, 3)), ("share", 9, (0, 1), (3.6, 1))])
+@pytest.mark.parametrize("kw", ({}, {"df": 5}, {"ar": 0.4}), ids=str)
+def test_matrix_has_the_moments_it_states(fault, size, before, after, kw):
+    values, pages, days = series_matrix(4000, 40, fault, onset=20, size=size, seed=1, **kw)
+    assert values.shape == (4000, 40) and pages is None and days[:4].tolist() == [3, 4, 5, 6]
+    for part, (mean, sd) in ((values[:, :20], before), (values[:, 20:], after)):
+        assert part.mean() == pytest.approx(mean, abs=0.04) and part.std() == pytest.approx(sd, rel=0.04)
+
+
+def test_matrix_scatters_with_pages_and_follows_its_neighbours():
+    values, pages, _ = series_matrix(500, 400, pages=(5, 500), log_pages=True, ar=0.3, missing=0.1, seed=2)
+    assert (pages.min(), pages.max()) == (5, 500) and (pages < 50).mean() == pytest.approx(0.5, abs=0.01)
+    few, many = values[(pages < 7)], values[(pages > 300)]
+    assert np.nanstd(few) == pytest.approx(np.sqrt(200 / 5.5), rel=0.05) and np.nanstd(many) < 0.8
+    assert np.isnan(values).mean() == pytest.approx(0.1, abs=0.01)
+    a = values * np.sqrt(pages / 200)
+    assert np.nanmean(a[:, 1:] * a[:, :-1]) == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("fault", ("step", "ramp", "variance", "spike", "share"))
+@pytest.mark.parametrize("metric", ("brisque", "sharpness"))
+def test_matrix_is_series(fault, metric):
+    kw = dict(fault=fault, onset=12, size=2, seed=8, ar=0.3, df=4, weekday=1, pages=(50, 500))
+    frame, truth = series(30, metric=metric, **kw)
+    values, pages, days = series_matrix(1, 30, **kw)
+    if fault == "share": assert truth.size == pytest.approx(share_shift(0.2) * np.sqrt(200 * 2 / np.pi))
+    else: assert truth.size == 2
+    sign = 1 if metric == "brisque" else -1
+    got = (frame.value.to_numpy() - truth.level) / truth.sd * sign
+    weekday = days >= 5
+    if sign < 0:  # The noise is the same number, to the other side
+        quiet = series_matrix(1, 30, **kw | {"fault": None, "weekday": 0})[0][0]
+        factor = np.where(truth.faulty, 2, 1) if fault == "variance" else 1
+        got, values = got + quiet * factor, values - quiet * factor
+    assert np.allclose(got, values[0]) and frame.pages.tolist() == pages[0].tolist() and (frame.time.dt.day_of_week >= 5).tolist() == weekday.tolist()
 
 
 def _digests(folder):
