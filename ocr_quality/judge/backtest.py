@@ -62,9 +62,9 @@ def _control(panel: Panel, rule: Rule, learned: list[Baseline] | None) -> dict[s
     rate, n = 365 * counted.sum(1) / came.sum(1), len(counted)
     mean, error = rate.mean(), rate.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
     low, middle, high = np.quantile(rate, (0.1, 0.5, 0.9))
-    return {"achieved": 365 / mean if mean else np.inf, "achieved_se": 365 * error / mean**2 if mean else np.nan, "per_365": mean, "per_365_se": error,
-            "per_365_p10": low, "per_365_p50": middle, "per_365_p90": high, "false_90": early.sum(1).mean(), "any_90": early.any(1).mean(),
-            "incidents_365": 365 * incidents(live, came).sum() / came.sum()}
+    out = {"achieved": 365 / mean if mean else np.inf, "achieved_se": 365 * error / mean**2 if mean else np.nan}
+    out |= {"per_365": mean, "per_365_se": error, "per_365_p10": low, "per_365_p50": middle, "per_365_p90": high}
+    return out | {"false_90": early.sum(1).mean(), "any_90": early.any(1).mean(), "incidents_365": 365 * incidents(live, came).sum() / came.sum()}
 
 # %% ../../nbs/judge/43_backtest.ipynb #4f32b4dc
 QUIET, HORIZON, LASTING = 20, 365, 30  # Batches: before a fault; after it; that a fault lasts where its end is looked at
@@ -87,7 +87,8 @@ def _aftermath(panel: Panel, rule: Rule, learned: list[Baseline] | None, onset: 
     fail, came, slot = alarms(panel, rule, learned), panel.came, np.arange(panel.values.shape[1])
     during = (slot >= onset) & (slot < end)
     begun = (incidents(fail, came) & during).sum(1)
-    return {"alerts_incident": begun[begun > 0].mean() if begun.any() else np.nan, "after_recovery": (fail & (slot >= end)).sum() / (came & (slot >= end)).sum()}
+    return {"alerts_incident": begun[begun > 0].mean() if begun.any() else np.nan,
+            "after_recovery": (fail & (slot >= end)).sum() / (came & (slot >= end)).sum()}
 
 # %% ../../nbs/judge/43_backtest.ipynb #2d3dfe9c
 def _replay(history: pd.DataFrame, metric: str, entries: list[_Entry], baseline: Baseline | None) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
@@ -97,8 +98,9 @@ def _replay(history: pd.DataFrame, metric: str, entries: list[_Entry], baseline:
         out = judged[entry.rule.name] = judge(history, metric, entry.rule, baseline)
         fail, came = ((out[VERDICT] == FAIL).to_numpy()[None], (out[VERDICT] != MISSING).to_numpy()[None])
         begun = incidents(fail, came)[0]
-        rows.append({"strategy": entry.rule.name, "batches": int(came.sum()), "judged": int(out[VERDICT].isin([PASS, FAIL]).sum()), "failed": int(fail.sum()),
-                     "incidents": int(begun.sum()), "began": out[TIME][begun].tolist(), "fails": out[TIME][fail[0]].tolist()})
+        counts = {"batches": came.sum(), "judged": out[VERDICT].isin([PASS, FAIL]).sum(), "failed": fail.sum(), "incidents": begun.sum()}
+        rows.append({"strategy": entry.rule.name} | {k: int(v) for k, v in counts.items()} |
+                    {"began": out[TIME][begun].tolist(), "fails": out[TIME][fail[0]].tolist()})
     return pd.DataFrame(rows), judged
 
 # %% ../../nbs/judge/43_backtest.ipynb #4a38f024
@@ -145,7 +147,8 @@ def _curve(bench: _Bench, rules: list[Rule], rates: Iterable[int], metric: str, 
         tell(f"curve of {name}")
         for made in dict.fromkeys(at_rate(rule, rate, metric, gap) for rate in rates):
             control, delay = _control(bench.world.panel(bench.lead), made, bench.usual(made)), bench.run(made, step)
-            rows.append({"strategy": name, "rule": made.name, "every": run_length(made, metric, gap)} | {k: control[k] for k in ("achieved", "achieved_se")} |
+            rows.append({"strategy": name, "rule": made.name, "every": run_length(made, metric, gap)} |
+                        {k: control[k] for k in ("achieved", "achieved_se")} |
                         {k: delay[k] for k in ("median", "mean", "within_7", "within_14", "within_30")})
     return pd.DataFrame(rows)
 
@@ -176,7 +179,8 @@ def backtest(
     for entry in entries:
         tell(entry.rule.name)
         usual, nominal = bench.usual(entry.rule), _nominal(entry.rule, metric, gap)
-        row = {"strategy": entry.rule.name, "stated": every if entry.equal else nominal if isinstance(entry.rule, ChartRule) else np.nan, "nominal": nominal}
+        stated = every if entry.equal else nominal if isinstance(entry.rule, ChartRule) else np.nan
+        row = {"strategy": entry.rule.name, "stated": stated, "nominal": nominal}
         row |= _control(bench.world.panel(bench.lead), entry.rule, usual)
         told += [{"strategy": entry.rule.name, "fault": f.name} | bench.run(entry.rule, f) for f in tried]
         ended = bench.world.panel(bench.lead, Fault("step", 2.0), bench.onset, bench.end, bench.end + made.slots(LASTING))

@@ -16,8 +16,8 @@ from numba import njit
 from ..core import TIME, VALUE, SettingsError
 from ..metrics import metric_info
 from .baseline import Baseline
-from .chart import APART, FADE, ChartRule, baseline_of
-from .limits import HOLD, SLACK, WINSOR
+from .chart import APART, FADE, LOOK_BACK, ChartRule, baseline_of
+from .limits import HOLD, SLACK, WINSOR, cusum
 from .onset import find_onset
 from .strategy import Rule
 from .window import FAIL, WindowRule, _judge, absolute_bounds
@@ -64,23 +64,35 @@ def learn(
 
 # %% ../../nbs/judge/41_panel.ipynb #e07a61f4
 @njit(nogil=True, cache=True)
+def _anew(z, sign, slow, sudden, keep, inside, beyond):
+    "Failing batches of one series where each alarm sets the sums back to 0"
+    out, s = np.zeros(len(z), np.bool_), np.zeros(len(sign))
+    for i in range(len(z)):
+        alarm = False
+        for k in range(len(sign)):
+            v = sign[k] * z[i]
+            s[k] = max(0.0, min(s[k], slow[k] + HOLD) * keep[i] + min(v, WINSOR) - SLACK)
+            alarm = alarm or s[k] > slow[k] or v > sudden[k]
+        out[i] = (alarm and not inside[i]) or beyond[i]
+        if out[i]: s[:] = 0.0
+    return out
+
+@njit(nogil=True, cache=True)
 def _chart(z, sign, slow, sudden, seconds, gap, inside, beyond, first, restart):
     "Failing batches of each series, `(count, n)`"
-    count, n = z.shape
-    out, s = np.zeros((count, n), np.bool_), np.zeros(len(sign))
-    for r in range(count):
-        s[:] = 0.0
-        last = -1
-        for i in range(first, n):
-            if z[r, i] != z[r, i]: continue
-            keep = 1.0 if last < 0 else FADE ** max(np.round((seconds[i] - seconds[last]) / gap[r]) - 1, 0.0)
-            last, alarm = i, False
+    out = np.zeros(z.shape, np.bool_)
+    for r in range(z.shape[0]):
+        slots = np.flatnonzero(~np.isnan(z[r, first:])) + first
+        x, keep = z[r][slots], np.ones(len(slots))
+        for i in range(1, len(slots)): keep[i] = FADE ** max(np.round((seconds[slots[i]] - seconds[slots[i - 1]]) / gap[r]) - 1, 0.0)
+        if restart: fail = _anew(x, sign, slow[r], sudden[r], keep, inside[r][slots], beyond[r][slots])
+        else:
+            fail = np.zeros(len(slots), np.bool_)
             for k in range(len(sign)):
-                v = sign[k] * z[r, i]
-                s[k] = max(0.0, min(s[k], slow[r, k] + HOLD) * keep + min(v, WINSOR) - SLACK)
-                alarm = alarm or s[k] > slow[r, k] or v > sudden[r, k]
-            out[r, i] = (alarm and not inside[r, i]) or beyond[r, i]
-            if restart and out[r, i]: s[:] = 0.0
+                after, _ = cusum(sign[k] * x, slow[r, k], sudden[r, k], keep)
+                fail |= (after > slow[r, k]) | (sign[k] * x > sudden[r, k])
+            fail = (fail & ~inside[r][slots]) | beyond[r][slots]
+        for i in range(len(slots)): out[r, slots[i]] = fail[i]
     return out
 
 def residuals(panel: Panel, baselines: list[Baseline]) -> np.ndarray:
@@ -170,5 +182,6 @@ def onsets(
         side = ("low" if z[r, at[r]] < 0 else "high") if info.worse == "both" else info.worse
         slots = np.flatnonzero(~np.isnan(z[r]) & (np.arange(z.shape[1]) >= panel.lead))
         limits, last = base.limits[side], int(np.searchsorted(slots, at[r]))
-        out[r] = slots[int(find_onset((z[r] if side == "high" else -z[r])[slots], 0, last, limits.phi, base.batches, limits.every)[0])]
+        worse = (z[r] if side == "high" else -z[r])[slots]
+        out[r] = slots[int(find_onset(worse, max(0, last - LOOK_BACK), last, limits.phi, base.batches, limits.every)[0])]
     return out

@@ -35,7 +35,8 @@ class Fault:
         if self.kind not in ("step", "ramp", "variance", "share", "spike") or not np.isfinite(self.size) or self.size <= 0:
             raise SettingsError(f"expected a fault such as Fault('step', 1.0), of kind step, ramp, variance, share or spike and a size above 0, "
                                 f"got {self.kind!r} and {self.size!r}")
-        if self.kind == "share" and self.size >= 0.5: raise SettingsError(f"expected a share of bad pages below 0.5, got {self.size}; beyond, the median is lost")
+        if self.kind == "share" and self.size >= 0.5:
+            raise SettingsError(f"expected a share of bad pages below 0.5, got {self.size}; beyond, the median is lost")
 
     @property
     def name(self) -> str:
@@ -44,8 +45,8 @@ class Fault:
         return {"step": f"step {size} sd", "ramp": f"ramp {size} sd a batch", "variance": f"variance x {size}",
                 "share": f"{100 * self.size:g} % bad pages", "spike": f"spike {size} sd"}[self.kind]
 
-FAULTS = (Fault("step", 0.5), Fault("step", 1.0), Fault("step", 2.0), Fault("ramp", 0.05), Fault("ramp", 0.1), Fault("variance", 2.0), Fault("share", 0.2),
-          Fault("spike", 6.0))
+FAULTS = (Fault("step", 0.5), Fault("step", 1.0), Fault("step", 2.0), Fault("ramp", 0.05), Fault("ramp", 0.1), Fault("variance", 2.0),
+          Fault("share", 0.2), Fault("spike", 6.0))
 
 # %% ../../nbs/judge/42_process.ipynb #59f4a94b
 @dataclass(frozen=True)
@@ -133,9 +134,10 @@ def like(
     gap, comes = _comes(in_order(history)[TIME])
     pages = clean["pages"].to_numpy(float) if "pages" in clean else np.zeros(0)
     pages = pages[pages > 0]
-    page_sd = base.sd * sqrt((1 if base.share is None else base.share) * base.pages * 2 / np.pi) if base.pages and base_metric(metric) == metric else None
-    return Process(metric, base.centre, base.sd, base.effect, ar, None, (noise - noise.mean()) / noise.std(), pages if len(pages) else None, base.share,
-                   page_sd, comes, gap)
+    told = base.pages and base_metric(metric) == metric and metric_info(metric).direction != "target"
+    page_sd = base.sd * sqrt((1 if base.share is None else base.share) * base.pages * 2 / np.pi) if told else None
+    seen = (noise - noise.mean()) / noise.std()
+    return Process(metric, base.centre, base.sd, base.effect, ar, None, seen, pages if len(pages) else None, base.share, page_sd, comes, gap)
 
 # %% ../../nbs/judge/42_process.ipynb #4e985a83
 BEND = 0.3  # Gaussian part by which noise that is drawn again is smoothed
@@ -175,7 +177,8 @@ class World:
         if fault.kind == "step": return fault.size * faulty
         if fault.kind == "ramp": return fault.size * nth
         if fault.kind == "spike": return fault.size * (nth == 1)
-        if self.process.page_sd is None: raise SettingsError(f"{fault.name}: expected a process that knows the scatter of its pages, got none; leave it out")
+        if self.process.page_sd is None:
+            raise SettingsError(f"{fault.name}: expected a process that knows the scatter of its pages, got none; leave it out")
         return share_shift(fault.size) * self.process.page_sd / self.process.sd * faulty
 
 def draw(

@@ -63,7 +63,8 @@ def parse_strategy(
     words = text.lower().split() if isinstance(text, str) else []
     if words and words[0] == "chart": return _chart_rule(words[1:])
     if len(words) == 1 and words[0].startswith("limit="): return WindowRule(rule="limit", limit=_number(words[0][6:]))
-    if not words or not re.fullmatch(r"\d+|\d+(\.\d+)?[smhdw]", words[0]): raise SettingsError(f"expected a strategy such as {EXAMPLES}, got {text!r}")
+    if not words or not re.fullmatch(r"\d+|\d+(\.\d+)?[smhdw]", words[0]):
+        raise SettingsError(f"expected a strategy such as {EXAMPLES}, got {text!r}")
     window = int(words[0]) if words[0].isdigit() else words[0]
     days = window if isinstance(window, int) else parse_span(window).total_seconds() / 86400
     made = {"window": window, "min_points": int(min(10, max(4, days // 3)))}
@@ -88,8 +89,8 @@ def window_batches(
     span = parse_span(rule.window) if isinstance(rule.window, str) and not count else rule.window
     held = int(rule.window) if count else int(span.total_seconds() / gap_s + 1e-9)
     if held < max(rule.min_points, 2):
-        raise SettingsError(f"{rule.name}: expected a window of at least {max(rule.min_points, 2)} batches, got {held} at one in {gap_s / 3600:.3g} hours; "
-                            "take a longer one")
+        raise SettingsError(f"{rule.name}: expected a window of at least {max(rule.min_points, 2)} batches, got {held} at one in {gap_s / 3600:.3g} "
+                            "hours; take a longer one")
     return held
 
 @lru_cache(maxsize=32)
@@ -120,7 +121,7 @@ def run_length(
 ) -> float:  # Batches
     "Batches between false alarms on Gaussian, independent batches, or what a chart promises; `SettingsError` for a limit alone"
     if isinstance(rule, ChartRule): return false_alarm_batches(rule.false_alarm_every, gap_s)
-    if rule.rule == "limit": raise SettingsError(f"{rule.name}: expected a rule that learns, got a limit alone; how often it is crossed is the series' own")
+    if rule.rule == "limit": raise SettingsError(f"{rule.name}: expected a rule that learns, got a limit alone, whose crossings depend on the series")
     return 1 / (_sides(rule, metric) * _chance(rule.rule, window_batches(rule, gap_s), rule.quantile if rule.rule == "quantile" else rule.k))
 
 # %% ../../nbs/judge/36_strategy.ipynb #bd195151
