@@ -198,7 +198,6 @@ def batch_report(
     batch: str,  # Name of the batch
     pages: pd.DataFrame,  # Its page frame
     judged: Mapping[str, pd.DataFrame] | None = None,  # Judged series by name
-    moved: pd.DataFrame | None = None,  # Not used any more
     summary: pd.DataFrame | None = None,  # What `images.batch.summarise` gave; None: computed
     before: pd.DataFrame | None = None,  # Page frame of the clean earlier batches
     cause: Cause | Mapping | None = None,  # From `judge.cause.explain`, or its `to_dict`; None: found out here
