@@ -190,8 +190,11 @@ def test_the_unreadable_pages_of_one_scanner(before):
     assert (cause.inside or cause.moves)[0]["metric"] == "unreadable_share"
 
 
+PAGES = st.lists(st.tuples(st.integers(0, 4), st.floats(-5, 5)), min_size=1, max_size=30)
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.floats(-5, 5)), min_size=1, max_size=30), st.lists(st.tuples(st.integers(0, 4), st.floats(-5, 5)), min_size=1, max_size=30))
+@given(PAGES, PAGES)
 def test_contributions_add_up_to_the_move(now, past):
     (v, x), (u, y) = ((np.array([a for a, _ in r]), np.array([b for _, b in r])) for r in (now, past))
     parts = contributions(v, x, u, y)
@@ -266,8 +269,10 @@ def test_pages_that_made_the_difference(before):
 
 POOR = {"five pages": batch(20, n=5), "one page": batch(20, n=1), "no tags": batch(20, bad=4).drop(columns=["tag_scanner", "tag_form"]),
         "no values": batch(20).assign(**{m: np.nan for m in ("brisque", "sharpness", "contrast", "brightness")}),
-        "half missing": batch(20, bad=4).assign(sharpness=lambda f: f.sharpness.where(f.index % 2 == 0), tag_scanner=lambda f: f.tag_scanner.where(f.index % 3 > 0)),
-        "all unreadable": batch(20).assign(reason="empty file", sharpness=np.nan, brisque=np.nan), "another metric": batch(20).drop(columns="sharpness"),
+        "half missing": batch(20, bad=4).assign(sharpness=lambda f: f.sharpness.where(f.index % 2 == 0),
+                                                         tag_scanner=lambda f: f.tag_scanner.where(f.index % 3 > 0)),
+        "all unreadable": batch(20).assign(reason="empty file", sharpness=np.nan, brisque=np.nan),
+        "another metric": batch(20).drop(columns="sharpness"),
         "constant": batch(20).assign(sharpness=6.0, brisque=25.0), "no pages": batch(20).iloc[:0]}
 
 
@@ -275,7 +280,8 @@ POOR = {"five pages": batch(20, n=5), "one page": batch(20, n=1), "no tags": bat
 @pytest.mark.parametrize("history", ["all", "one batch", "none", "constant"])
 @pytest.mark.parametrize("series", ["sharpness", "sharpness_p10", "unreadable_share"])
 def test_poor_input_is_plain_data_and_words(before, now, history, series):
-    past = {"all": before, "one batch": before[before.batch == "b00"], "none": before.iloc[:0], "constant": before.assign(sharpness=6.0, brisque=25.0)}[history]
+    past = {"all": before, "one batch": before[before.batch == "b00"], "none": before.iloc[:0],
+            "constant": before.assign(sharpness=6.0, brisque=25.0)}[history]
     cause = explain(now, past, series)
     facts = json.loads(json.dumps(cause_facts(cause), allow_nan=False))
     assert len(facts["lines"]) <= LINES and all(isinstance(line, str) and "nan" not in line for line in facts["lines"])

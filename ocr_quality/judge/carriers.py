@@ -39,7 +39,7 @@ def way_out(
     before: pd.DataFrame,  # Page frame
     metric: str,
 ) -> int:  # 1 or -1
-    "The side that counts as worse: that on which pages beyond the earlier 5th and 95th percentile became more, unless this leads back to the good range"
+    "The side that counts as worse: that on which extreme pages became more, unless this leads back to the good range"
     base = base_metric(metric)
     if base in SHARES or metric_info(base).worse != "both": return 1
     x, y = (page_values(f, base)["worse"].to_numpy() for f in (now, before))
@@ -143,7 +143,7 @@ def contributions(
     x: np.ndarray,  # Its number
     past_value: np.ndarray,  # The same for the earlier pages
     past_x: np.ndarray,
-) -> pd.DataFrame:  # Index: value; now before (means) share_now share_before pages_now pages_before within mix; within + mix add up to the move of the mean
+) -> pd.DataFrame:  # Index: value; now before (means) share_now share_before pages_now pages_before within mix; these two add up
     "Divide the move of a mean among the values of a tag"
     a, b = (pd.Series(x).groupby(v).agg(["mean", "size"]).add_suffix(s) for x, v, s in ((x, value, "_now"), (past_x, past_value, "_before")))
     t = a.join(b, how="outer")
@@ -151,15 +151,17 @@ def contributions(
     level = past_x.mean()
     old = t["mean_before"].fillna(level).to_numpy()
     within = w * np.nan_to_num(t["mean_now"].to_numpy() - old)
-    return pd.DataFrame({"now": t["mean_now"], "before": t["mean_before"], "share_now": w, "share_before": u, "pages_now": t["size_now"].fillna(0).astype(int),
-                         "pages_before": t["size_before"].fillna(0).astype(int), "within": within, "mix": (w - u) * (old - level)})
+    n, m = (t[c].fillna(0).astype(int) for c in ("size_now", "size_before"))
+    return pd.DataFrame({"now": t["mean_now"], "before": t["mean_before"], "share_now": w, "share_before": u, "pages_now": n, "pages_before": m,
+                         "within": within, "mix": (w - u) * (old - level)})
 
 # %% ../../nbs/judge/38_carriers.ipynb #5cc99e82
 FEW = 2  # Pages of a value below which nothing is said about it
 SURE = 0.03  # Corrected probability below which a value is named
 CARRIES = 0.5  # Part of the move that named values must carry together
 NAMED = 3  # Values named at most
-COLUMNS = ["tag", VALUE, "now", "before", "moved", "z", "p", "carries", "within", "mix", "share_now", "share_before", "pages_now", "pages_before", "state"]
+COLUMNS = ["tag", VALUE, "now", "before", "moved", "z", "p", "carries", "within", "mix", "share_now", "share_before",
+           "pages_now", "pages_before", "state"]
 
 def _texts(values: pd.Series) -> np.ndarray:
     "Tag values as text, None where a page has none"
@@ -173,13 +175,14 @@ def _rows(tag: str, look: _Test, table: _Tag, parts: pd.DataFrame, sign: float, 
     state = np.where(parts["pages_before"] == 0, "new", np.where(parts["pages_now"] == 0, "gone", ""))
     total = parts["within"].sum() + parts["mix"].sum()
     carries = (parts["within"] + parts["mix"]) / (total if total > 0 else np.nan)  # Of no worsening there are no parts
-    return parts.assign(tag=tag, now=sign * parts["now"], before=sign * parts["before"], moved=(parts["now"] - parts["before"].fillna(usual[0])) / usual[1], z=look.z[at], p=look.p[at],
+    far = (parts["now"] - parts["before"].fillna(usual[0])) / usual[1]
+    return parts.assign(tag=tag, now=sign * parts["now"], before=sign * parts["before"], moved=far, z=look.z[at], p=look.p[at],
                         carries=carries, state=state).rename_axis(VALUE).reset_index()[COLUMNS]
 
 @dataclass(frozen=True)
 class Carriers:
     "What the tags say of a change"
-    rows: pd.DataFrame  # A row a value of a tag: tag value now before (medians) moved (page sd) z p carries within mix share_now share_before pages_now pages_before state
+    rows: pd.DataFrame  # A row a value of a tag, in `COLUMNS`: now and before are medians, moved is in sd of a page
     named: list[dict]  # Those that may be named, the first first: tag value, what `rows` says of it, `same` (other tags' values for the same pages)
     alike: list[str]  # Tags all of whose values moved alike, where the batch moved
 
@@ -260,7 +263,8 @@ def _same(found: dict, looks: dict) -> list[str]:
         if tag == found["tag"]: continue
         codes = table.codes[-int(table.n_now):]
         there = codes[here]
-        if len(there) and (there == there[0]).all() and there[0] >= 0 and (codes == there[0]).sum() == here.sum(): out.append(f"{tag} {table.values[there[0]]}")
+        if not len(there) or there[0] < 0 or (there != there[0]).any(): continue
+        if (codes == there[0]).sum() == here.sum(): out.append(f"{tag} {table.values[there[0]]}")
     return out
 
 def moved_by_tag(

@@ -18,7 +18,7 @@ from ..images.batch import readable
 from .carriers import SHARES, SURE, Carriers, alike, apart, carriers, page_values, way_out
 from .mix import split_shift
 from .moves import CHANCE, all_moves, badness, by_batch, looks_like, moved, pages_sd
-from ..metrics import METRICS, base_metric, metric_info
+from ..metrics import base_metric, metric_info
 
 # %% ../../nbs/judge/40_cause.ipynb #29b3db0b
 def _still_good(good: np.ndarray, n: int, wander: np.ndarray, z: float) -> np.ndarray:
@@ -33,7 +33,7 @@ LEVELS = np.r_[0.05, np.arange(1, 10) / 10, 0.95, 0.975, 0.99]
 def affected_share(
     now: np.ndarray,  # Badness of the batch's pages, more is worse
     groups: list[np.ndarray],  # The same for each earlier batch
-) -> dict | None:  # share, low and high (90 %), level: the badness beyond which they lie, excess: the pages beyond it less those to expect; None without pages
+) -> dict | None:  # share, low, high, level: the badness beyond which they lie, excess: the share beyond it less that to expect; None without pages
     "Which share of the pages is worse than it would have been"
     if not len(now) or not groups: return None
     past, n = np.sort(np.concatenate(groups)), len(now)
@@ -84,7 +84,8 @@ def _pattern(a: pd.DataFrame, b: pd.DataFrame, moves: pd.DataFrame, bad: np.ndar
     "How much the metrics of each page moved the way those of the `bad` ones did, 0 to 1"
     metrics = [m for m in moves[METRIC][moves["p"] < CHANCE] if m in a and m in b][:6]
     if len(metrics) < 2 or not bad.any(): return np.ones(len(a))
-    z = np.column_stack([np.clip((a[m].astype(float) - b[m].median()) / (pages_sd(b[m].dropna().to_numpy(float)) or 1), -5, 5).fillna(0) for m in metrics])
+    def z_of(m): return np.clip((a[m].astype(float) - b[m].median()) / (pages_sd(b[m].dropna().to_numpy(float)) or 1), -5, 5).fillna(0)
+    z = np.column_stack([z_of(m) for m in metrics])
     way = np.median(z[bad], axis=0)
     along = z @ way / np.maximum(np.linalg.norm(z, axis=1) * np.linalg.norm(way), 1e-9)
     return np.clip(along, 0.05, 1)
@@ -102,7 +103,8 @@ def driving_pages(
     base, way = base_metric(metric), way_out(now, before, metric)
     a, b = (page_values(f.reset_index(drop=True), metric, way) for f in (now, before))
     if base in SHARES: a = a[a["worse"] > 0]
-    kept = [c for c in (URI, PAGE, *map(tag_column, tags_of(now.columns)), *dict.fromkeys((base, also or base)), REASON) if c in a and not (c == REASON and base not in SHARES)]
+    wanted = (URI, PAGE, *map(tag_column, tags_of(now.columns)), *dict.fromkeys((base, also or base)), *([REASON] if base in SHARES else []))
+    kept = [c for c in wanted if c in a]
     if a.empty or b.empty: return a[kept].assign(contribution=[], why=[])
     tag = tag_column(named[0]["tag"]) if named else None
     mine = a[tag].astype(str).isin([c[VALUE] for c in named]).to_numpy() if tag else np.ones(len(a), bool)
@@ -185,9 +187,10 @@ def _notes(now: pd.DataFrame, before: pd.DataFrame, batches: int) -> list[str]:
 
 def _statistics(moves: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     "Beside each metric's leading statistic its median and its tail"
-    for name, rows in (("median", table[table["statistic"] == "median"]), ("tail", table[table["statistic"] != "median"].sort_values("moved", ascending=False))):
+    table = table.sort_values("moved", ascending=False, kind="stable")
+    for name, rows in (("median", table[table["statistic"] == "median"]), ("tail", table[table["statistic"] != "median"])):
         at = rows.drop_duplicates(METRIC).set_index(METRIC).reindex(moves[METRIC])
-        moves = moves.assign(**{f"{name}_{c}": at[c].to_numpy() for c in ("now", "before", "moved")}, **({"tail_statistic": at["statistic"].to_numpy()} if name == "tail" else {}))
+        moves = moves.assign(**{f"{name}_{c}": at[c].to_numpy() for c in ("statistic", "now", "before", "moved")})
     return moves
 
 def _carried(now: pd.DataFrame, before: pd.DataFrame, series: str, focus: str, moved: bool) -> tuple[str, Carriers]:
@@ -215,7 +218,8 @@ def explain(
     base = base_metric(metric)
     now, before = now.reset_index(drop=True), before.reset_index(drop=True)
     if BATCH not in before: before = before.assign(**{BATCH: "before"})
-    notes, counts = _notes(now, before, before[BATCH].nunique()), (len(now), now[BATCH].nunique() if BATCH in now else 1, len(before), before[BATCH].nunique())
+    counts = len(now), now[BATCH].nunique() if BATCH in now else 1, len(before), before[BATCH].nunique()
+    notes = _notes(now, before, counts[-1])
     table = all_moves(now, before)
     moves = moved(now, before, table)
     worse = moves[(moves["p"] < CHANCE) & (moves["moved"] > 0)]
@@ -232,8 +236,8 @@ def explain(
     focus = moves[METRIC].iloc[0] if len(worse) or len(inside) else base
     drivers = driving_pages(now, before, told if base in SHARES else focus, moves, found.named, n, base)
     return Cause(metric, focus, told, *counts, _records(_statistics(moves, table)), _records(inside), None if mixed else name, along,
-                 _share(now, before, focus, found.named) if len(worse) or len(inside) else None, _records(found.rows, 40), _plain(found.named), found.alike,
-                 [_plain(m) for m in mix if m], _records(drivers), notes)
+                 _share(now, before, focus, found.named) if len(worse) or len(inside) else None, _records(found.rows, 40), _plain(found.named),
+                 found.alike, [_plain(m) for m in mix if m], _records(drivers), notes)
 
 def _inside(now: pd.DataFrame, before: pd.DataFrame, named: list[dict]) -> pd.DataFrame:
     "What moved on the pages of the named values, against their own past, or where they have none against all"

@@ -53,7 +53,8 @@ def _parts(x: np.ndarray, v: np.ndarray, past_x: np.ndarray, past_v: np.ndarray,
     up, down = (np.divide(a, b, out=np.zeros(k), where=known & (b > 0)) for a, b in ((n, m), (m, n)))
     as_now, as_before = weighted(past_x, up[past_v], q), weighted(x, down[v], q)
     both = weighted(past_x, past_ones * known[past_v], q)
-    return {"total": last - first, "mix": as_now - first, "quality": old - as_now, "interaction": (old - as_now) - (as_before - both), "new": last - old}
+    return {"total": last - first, "mix": as_now - first, "quality": old - as_now, "interaction": (old - as_now) - (as_before - both),
+            "new": last - old}
 
 # %% ../../nbs/judge/39_mix.ipynb #e9767b97
 def _stat(h: np.ndarray, edges: np.ndarray, q: float | None) -> np.ndarray:
@@ -102,7 +103,8 @@ def _codes(a: pd.Series, b: pd.Series) -> tuple[np.ndarray, np.ndarray, list[str
         c, names = pd.factorize(s)
         return np.append(np.array([str(n) for n in names], object), "(none)")[c]
     both = pd.Series(np.r_[texts(a), texts(b)])
-    top = pd.concat([both[: len(a)].value_counts(normalize=True), both[len(a):].value_counts(normalize=True)], axis=1).max(axis=1).nlargest(VALUES).index
+    shares = [part.value_counts(normalize=True) for part in (both[: len(a)], both[len(a):])]
+    top = pd.concat(shares, axis=1).max(axis=1).nlargest(VALUES).index
     codes, names = pd.factorize(both.where(both.isin(top), "others"), sort=True)
     return codes[: len(a)], codes[len(a):], list(names)
 
@@ -123,7 +125,7 @@ def split_shift(
     limit: float | tuple[float, float] | None = None,  # Limit of a `_beyond` series
     draws: int = 200,  # Draws for the intervals
     seed: int = 0,  # Of the draws
-) -> dict | None:  # tag kind total mix quality new interaction, each with `_low` and `_high` (90 %) where drawn; unusual; values; None where there is nothing to divide
+) -> dict | None:  # tag kind total mix quality new interaction unusual values mean, `_low` and `_high` (90 %); None where nothing can be divided
     "Divide the change of a series into what the mixture of a tag's values did and what the pages did"
     column = tag_column(tag)
     if column not in now or column not in before: return None
@@ -142,7 +144,8 @@ def split_shift(
         found |= {f"{name}_low": centre[name] - float(np.hypot(low, more)), f"{name}_high": centre[name] + float(np.hypot(high, more))}
     z, p = _unusual(v, u, batch, k)
     values = [{VALUE: names[i], "share_now": float((v == i).mean()), "share_before": float((u == i).mean()), "z": float(z[i])} for i in range(k)]
-    found |= {"tag": tag, "unusual": p, "values": sorted(values, key=lambda r: -abs(r["share_now"] - r["share_before"])), "mean": _parts(x, v, y, u, k, None)}
+    values = sorted(values, key=lambda r: -abs(r["share_now"] - r["share_before"]))
+    found |= {"tag": tag, "unusual": p, "values": values, "mean": _parts(x, v, y, u, k, None)}
     return found | {"kind": _kind(found, metric, p)}
 
 def _kind(found: dict, metric: str, unusual: float) -> str:

@@ -103,7 +103,8 @@ def _row(metric: str, statistic: str, now: float, found: tuple, unit: float, sca
     z, step = sign * (now - centre) / sd, min(unit, notable(metric, min(abs(now), abs(centre)), scatter))
     return {METRIC: metric, "statistic": statistic, "now": now, "before": centre, "moved": z, "p": min(1.0, 2 * k * stats.t.sf(abs(z), df)),
             "weight": sign * (now - centre) / float(np.hypot(sd, step)), "sd": sd, "between": between, "unit": unit,
-            "moved_pages": sign * (now - centre) / scatter if scatter > 0 else np.nan, "pages_now": counts[0], "pages_before": counts[1], "batches": counts[2]}
+            "moved_pages": sign * (now - centre) / scatter if scatter > 0 else np.nan,
+            "pages_now": counts[0], "pages_before": counts[1], "batches": counts[2]}
 
 def _centred(x: np.ndarray, groups: list[np.ndarray], medians: np.ndarray) -> np.ndarray:
     "Pages as they scatter within their batches, around one common level, sorted"
@@ -140,7 +141,8 @@ def share_moves(name: str, now: np.ndarray, groups: list[np.ndarray], batches: i
 # %% ../../nbs/judge/37_moves.ipynb #ed122211
 SUMMARIES = {"brisque"}  # Metrics that say how good a page is, not what it suffers from
 TWINS = {"effective_dpi": "text_height_px"}  # The first is a multiple of the second
-COLUMNS = [METRIC, "statistic", "now", "before", "moved", "p", "weight", "sd", "between", "unit", "moved_pages", "pages_now", "pages_before", "batches"]
+COLUMNS = [METRIC, "statistic", "now", "before", "moved", "p", "weight", "sd", "between", "unit", "moved_pages", "pages_now",
+           "pages_before", "batches"]
 CHANCE = 0.05  # Probability at which a move is taken for more than chance
 
 def holm(p) -> np.ndarray:
@@ -196,7 +198,8 @@ DEFECTS: dict[tuple[str, int], tuple[str, set[str]]] = {  # Metric and its way: 
     ("unevenness", 1): ("a shadow", {"brightness", "noise", "brisque", "text_height_px", "effective_dpi", "contrast"}),
     ("noise", 1): ("grain", {"brisque", "sharpness", "contrast", "blockiness", "text_height_px", "effective_dpi", "brightness"}),
     ("skew_deg", 1): ("crooked pages", {"sharpness", "contrast", "noise", "brisque", "text_height_px", "effective_dpi"}),
-    ("text_height_px", -1): ("a low resolution", {"effective_dpi", "sharpness", "contrast", "brisque", "noise", "blockiness", "unevenness", "skew_deg"}),
+    ("text_height_px", -1): ("a low resolution", {
+        "effective_dpi", "sharpness", "contrast", "brisque", "noise", "blockiness", "unevenness", "skew_deg"}),
     ("clipped", 1): ("glare or black borders", {"unevenness", "ink_coverage", "brisque", "brightness", "noise", "contrast", "blockiness"}),
     ("blockiness", 1): ("strong compression", {"brisque", "noise", "sharpness", "contrast", "text_height_px", "effective_dpi"})}
 

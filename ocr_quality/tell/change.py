@@ -67,7 +67,8 @@ def _moved_lines(cause: dict) -> list[str]:
     tail = {"median": "", "share": ""}.get(m["statistic"], f" in its worst tenth ({m['statistic']})")
     where = f" on {_list([tag_words(c['tag'], c['value']) for c in cause['carriers']])}" if cause["inside"] else ""
     line = (f"{metric_words(m['metric'])} {'fell' if m['now'] < m['before'] else 'rose'} most{tail}: {_n(m['now'], m['metric'])} against "
-            f"{_n(m['before'], m['metric'])} before{where} ({m['moved']:.1f} sd)" + (f"; it looks like {cause['looks_like']}." if cause["looks_like"] else "."))
+            f"{_n(m['before'], m['metric'])} before{where} ({m['moved']:.1f} sd)")
+    line += f"; it looks like {cause['looks_like']}." if cause["looks_like"] else "."
     with_it = [_named(w) for w in cause["along"]][:3]
     rest = [_named(w["metric"]) for w in worse[1:] if w["metric"] not in cause["along"]][:3]
     text = "; ".join(f"{_list(words)} moved {how}" for words, how in ((with_it, "with it"), (rest, "as well")) if words)
@@ -86,7 +87,8 @@ def _carried_lines(cause: dict) -> list[str]:
     who = _list([tag_words(c["tag"], c["value"]) + (f" ({', '.join(c['same'])})" if c["same"] else "") for c in named])
     new = [c for c in named if c["state"] == "new"]
     pages, all_pages = sum(c["pages_now"] for c in named), sum(t["pages_now"] for t in cause["tags"] if t["tag"] == named[0]["tag"])
-    line = f"{who} {'carries' if len(named) == 1 else 'carry'} {'more than all' if part > 1.2 else 'nearly all' if part > 0.97 else _share(part)} of it ({pages} of {all_pages} pages; "
+    much = "more than all" if part > 1.2 else "nearly all" if part > 0.97 else _share(part)
+    line = f"{who} {'carries' if len(named) == 1 else 'carry'} {much} of it ({pages} of {all_pages} pages; "
     line += f"{_p(max(c['p'] for c in named))} after looking at {looked} values)"
     if new: line += f"; {'it is' if len(named) == 1 else 'of these ' + _list([tag_words(c['tag'], c['value']) for c in new]) + ' is'} new"
     others = [t for t in cause["tags"] if t["tag"] == named[0]["tag"] and t["value"] not in {c["value"] for c in named} and t["pages_now"] >= 3]

@@ -92,7 +92,8 @@ def _moved_rows(cause: dict) -> list[dict]:
     for m in top:
         name, sd = m[METRIC], m["moved"]
         mine = inside.get(name)
-        on = f"on {where} {number(mine['before'], name)} to {number(mine['now'], name)}, {mine['moved']:+.1f} sd" if mine and mine["p"] < CHANCE else ""
+        told = mine and mine["p"] < CHANCE
+        on = f"on {where} {number(mine['before'], name)} to {number(mine['now'], name)}, {mine['moved']:+.1f} sd" if told else ""
         rows.append({"words": metric_words(name), "statistic": _statistic(m["statistic"]), "direction": direction_words(name), "on": on,
                      "before": number(m["before"], name), "now": number(m["now"], name), "unit": metric_info(name).unit, "sd": number(m["sd"]),
                      "bad": m["p"] < CHANCE and sd > 0, "width": round(scale * min(abs(sd), 30)), "moved": f"{sd:+.1f} sd", "p": _chance(m["p"])})
@@ -119,9 +120,9 @@ def _mix_rows(cause: dict) -> list[dict]:
     for m in cause["mix"][:TOP]:
         parts = [abs(m[k] or 0) for k in ("mix", "quality", "new")]
         total = sum(parts) or 1.0
-        def span(k): return f"{number(m[k])} ({number(m[k + '_low'])} to {number(m[k + '_high'])})"
-        rows.append({"tag": m["tag"], "kind": words[m["kind"]], "mix": span("mix"), "quality": span("quality"), "interaction": number(m["interaction"]),
-                     "new": number(m["new"]) if m["new"] else "", "widths": [round(100 * p / total) for p in parts]})
+        mix, quality = (f"{number(m[k])} ({number(m[k + '_low'])} to {number(m[k + '_high'])})" for k in ("mix", "quality"))
+        rows.append({"tag": m["tag"], "kind": words[m["kind"]], "mix": mix, "quality": quality, "new": number(m["new"]) if m["new"] else "",
+                     "widths": [round(100 * p / total) for p in parts]})
     return rows
 
 def _place(row: pd.Series) -> str:
@@ -220,11 +221,13 @@ def batch_report(
         "title": _short(f"{model or 'Scores'} {batch}", 120), "subject": _short(f"{model}, batch {batch}" if model else f"Batch {batch}", 200),
         "verdict": verdict, "headline": _HEADLINES[verdict], "findings": _findings(rows, lines), "lines": lines, "tiles": _tiles(pages, rows, index),
         "judged": _judged_rows(rows), "moved": _moved_rows(found), "carried": _carried_rows(found, base_metric(found["by"])) if first else [],
-        "carried_words": metric_words(base_metric(found["by"])) if first else "", "mix": _mix_rows(found), "mix_words": metric_words(first) if first else "",
+        "carried_words": metric_words(base_metric(found["by"])) if first else "",
+        "mix": _mix_rows(found), "mix_words": metric_words(first) if first else "",
         "unreadable": _unreadable_rows(pages), "summary": table,
         "summary_columns": columns, "alert_text": _short(alert_text, 20000) if alert_text else None,
         "made_with": _made_with(), "settings": [(_short(k, 60), _short(v)) for k, v in (settings or {}).items()],
-        **_worst(pages, first, found, show_pages), **_charts(judged, rows, pages, before, [m for m in named if m in pages and pages[m].notna().any()][:4])}
+        **_worst(pages, first, found, show_pages),
+        **_charts(judged, rows, pages, before, [m for m in named if m in pages and pages[m].notna().any()][:4])}
     return write_bytes(str(path), render("report.html.j2", **values).encode())
 
 # %% ../../nbs/tell/51_report.ipynb #2e059625
