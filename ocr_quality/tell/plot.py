@@ -94,11 +94,12 @@ def plot_series(
         if info.worse in (side, "both"): ax.plot(t, limit, color=RED, lw=1, ls=(0, (4, 2)), label=named)
     ax.plot(t, y, color=GREY, lw=0.9, zorder=2)
     verdict, ok = judged[VERDICT].astype(str).to_numpy(), np.isfinite(y)
-    looks = {"learning": ("still learning", "o", 16, "white", GREY), "pass": ("passed", "o", 16, BLUE, BLUE),
+    looks = {"learning": ("learning", "o", 16, "white", GREY), "no variation": ("no variation", "o", 16, "white", GREY), "pass": ("passed", "o", 16, BLUE, BLUE),
              "fail": ("failed", "D", 36, RED, "white")}
     for name, (words, marker, size, face, edge) in looks.items():
         rows = (verdict == name) & ok
         if rows.any(): ax.scatter(t[rows], y[rows], s=size, marker=marker, c=face, edgecolors=edge, linewidths=0.9, zorder=3, label=words)
+    _onset(ax, judged)
     none = np.flatnonzero(~ok)
     if len(none): ax.scatter(t[none], np.full(len(none), bottom), s=22, marker="x", c=GREY, lw=1, zorder=3, clip_on=False, label="no value")
     ax.set_ylim(bottom, top)
@@ -107,6 +108,15 @@ def plot_series(
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="upper left", bbox_to_anchor=(0, -0.09), ncols=6, columnspacing=1.1, handletextpad=0.4, **_LEGEND)
     return ax.figure
+
+def _onset(ax, judged: pd.DataFrame):
+    "Since when a chart says that it is worse, with the interval it gives"
+    if "onset" not in judged or not (judged[VERDICT] == "fail").any(): return
+    last = judged[judged[VERDICT] == "fail"].iloc[-1]
+    if pd.isna(last["onset"]): return
+    first, onset, latest = (pd.Timestamp(last[c]).tz_convert(None) for c in ("onset_first", "onset", "onset_last"))
+    if latest > first: ax.axvspan(first, latest, color=RED, alpha=0.08, lw=0, zorder=0)
+    ax.axvline(onset, color=RED, lw=0.9, alpha=0.7, zorder=1, label=f"worse since {onset:%Y-%m-%d}")
 
 def _dates(ax, t: np.ndarray):
     "Days on the axis, written once and short"
