@@ -6,7 +6,7 @@ FOLDER ?=
 .PHONY: demo test lab bench kats readme clean help
 
 help:
-	@echo "make demo    a month and a half of scanned claims, a failing scanner, the alert that names it"
+	@echo "make demo    two months of scanned claims, a failing scanner, the alert that names it, its recovery"
 	@echo "make test    install everything, then prove everything"
 	@echo "make lab     JupyterLab on the notebooks"
 	@echo "make bench   speed and memory beside the rivals, in an environment of its own"
