@@ -7,7 +7,7 @@ __all__ = ['QUIET', 'HORIZON', 'LASTING', 'JUDGED', 'RATES', 'family', 'Backtest
 
 # %% ../../nbs/judge/43_backtest.ipynb #45ad1496
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -163,16 +163,17 @@ def backtest(
     *,
     process: Process | None = None,  # What to simulate; None: a process like the history, else `synthetic(metric)`
     baseline: Baseline | None = None,  # On which the history is judged by the chart; None: it makes its own
+    page_sd: float | None = None,  # Standard deviation of the index of a single page of the history, where the pages told it
     rates: Iterable[int] = RATES,  # Run lengths of the curve, batches; empty: no curve
     workers: int = 1,  # Threads that calibrate charts
     tell: Callable[[str], None] = lambda text: None,  # Told what is being done
 ) -> Backtest:
     "Try `strategies` on the history and on simulated series like it; `SettingsError` or `MetricError` for what cannot be tried"
     if count < 2: raise SettingsError(f"backtest: expected at least 2 series to simulate, got {count}")
-    made = process or (synthetic(metric) if history is None else like(history, metric, baseline))
+    made = process or (synthetic(metric) if history is None else like(history, metric, baseline, page_sd))
     if made.metric != metric: raise SettingsError(f"backtest: expected a process of {metric}, got one of {made.metric}; say metric={made.metric!r}")
     every, gap = false_alarm_batches(false_alarm_every, made.batch_gap_s), made.batch_gap_s
-    entries = _entries(strategies, false_alarm_every, metric, gap)
+    entries = [_sized(o, page_sd) for o in _entries(strategies, false_alarm_every, metric, gap)]
     tried, notes = _playable(tuple(faults), made)
     bench = _Bench(made, [o.rule for o in entries], count, seed, workers)
     told, rows = [], []
@@ -188,6 +189,11 @@ def backtest(
     curve = _curve(bench, [o.rule for o in entries], rates, metric, tell)
     replay, judged = (None, {}) if history is None else _replay(history, metric, entries, baseline)
     return Backtest(metric, every, made, count, seed, _wide(pd.DataFrame(rows), pd.DataFrame(told)), pd.DataFrame(told), curve, replay, judged, notes)
+
+def _sized(entry: _Entry, page_sd: float | None) -> _Entry:
+    "A chart learns what the pages said of their number"
+    known = page_sd is None or not isinstance(entry.rule, ChartRule) or entry.rule.page_sd is not None
+    return entry if known else replace(entry, rule=replace(entry.rule, page_sd=page_sd))
 
 def _playable(faults: tuple[Fault, ...], process: Process) -> tuple[list[Fault], list[str]]:
     "The faults that can be played on a process, and what must be said of the others"

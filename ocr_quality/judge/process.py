@@ -120,11 +120,12 @@ def like(
     history: pd.DataFrame,  # Columns `time`, `value`, perhaps `pages`; 20 batches at least
     metric: str,  # Name in the registry
     baseline: Baseline | None = None,  # The one the series is judged on, if there is one
+    page_sd: float | None = None,  # Standard deviation of the index of a single page, where the pages told it
 ) -> Process:
     "A process that makes series like `history`; `MetricError` where it is too short or does not vary"
     judged = judge_chart(history, metric, ChartRule(), baseline)
     clean = judged[judged[VERDICT].isin([PASS, LEARNING])]
-    base = fit_baseline(clean[[c for c in (TIME, VALUE, "pages") if c in clean]].head(LONGEST), metric)
+    base = fit_baseline(clean[[c for c in (TIME, VALUE, "pages") if c in clean]].head(LONGEST), metric, page_sd=page_sd)
     if base.sd <= 0: raise MetricError(f"history of {metric}: expected values that vary, got {base.centre:g} in all of {base.batches} batches; "
                                        "take another period or metric")
     u = base.residuals(clean)
