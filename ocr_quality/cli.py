@@ -14,6 +14,7 @@ import typer
 
 from . import __version__
 from .cli_alerts import app as alerts_app
+from .cli_backtest import backtest
 from .cli_calibrate import calibrate
 from .cli_common import (AsJson, Log, Metrics, OneLineErrors, Pattern, Quiet, Verbose, Workers, begin, cell, instant, mute, names, records,
                                     show, to_json)
@@ -29,6 +30,7 @@ app.add_typer(job_app, name="job")
 app.add_typer(alerts_app, name="alerts")
 app.command()(scheduler)
 app.command()(calibrate)
+app.command()(backtest)
 SourceUri = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, glob, file, zip or s3://bucket/prefix.")]
 
 def _version(value: bool) -> None:
