@@ -712,7 +712,8 @@ def test_a_decision_that_fails_writes_nothing(store):
     from ocr_quality.records.ledger import alert_row
     def fails(past): raise AlertError("no")
     with pytest.raises(AlertError): store.act("claims", fails, [alert_row("a", "claims", "brisque", 1)])
-    with pytest.raises(StoreError): store.act("claims", lambda past: [dict(event_id="e", kind="opened", at=utc_now()), dict(event_id="f", kind=None, at=utc_now())])
+    broken = [dict(event_id="e", kind="opened", at=utc_now()), dict(event_id="f", kind=None, at=utc_now())]
+    with pytest.raises(StoreError): store.act("claims", lambda past: broken)
     assert store.alerts().empty and store.past("claims") == []
 
 

@@ -138,7 +138,8 @@ def test_the_demo_notices_the_fault_and_says_what_the_readme_says(tmp_path, home
     assert batches.unreadable.sum() == 1 and batches.blank.sum() == 1
     readme = (ROOT / "README.md").read_text()
     for line in re.findall(r"^(?:fault|alert|repair|over): .*$", text, re.M): assert line in readme
-    order, repaired, over = batches.batch.tolist(), re.search(r"^repair: (\S+)$", text, re.M)[1], re.search(r"^over:   (\S+); 2 messages in all$", text, re.M)[1]
+    order, repaired = batches.batch.tolist(), re.search(r"^repair: (\S+)$", text, re.M)[1]
+    over = re.search(r"^over:   (\S+); 2 messages in all$", text, re.M)[1]
     assert 2 <= order.index(over) - order.index(repaired) <= 5, "the recovery follows the repair"
     titles = [one.splitlines()[0] for said_ in batches.said for one in said_]
     assert len(titles) == 2 and "recovered" in titles[1] and batches.set_index("batch").said[over][0].startswith(titles[1])
