@@ -7,8 +7,8 @@ daily. `k for 1 in 365` is the width at which a rolling rule makes one false ala
 series, and its window reaches back into the baseline.
 
 Counting. False alarms: 1,095 batches in control after the baseline of each series, the chart's sum set back to 0 after each alarm; of a rolling
-rule each failing batch counts. Detection: 20 quiet batches after the baseline, then the fault for 365 batches; runs with an alarm in the quiet spell are set
-aside; the first faulty batch is delay 1; a run without an alarm has an infinite delay. Figures are averages over series, each with its own baseline.
+rule each failing batch counts. Detection: 20 quiet batches after the baseline, then the fault for 365 batches; runs with an alarm in the quiet
+spell are set aside; the first faulty batch is delay 1; a run without an alarm has an infinite delay. Figures are averages over series, each with its own baseline.
 
 Pages: a batch is the median of n normal pages whose mean scatters by 0.2 page sd between batches; 20 % bad pages are each as bad as can be.
 About 12 minutes on two free cores; --count 200 takes a tenth of that and is good for a look.
@@ -122,8 +122,9 @@ def print_seen(cells):
     got = next(seen for _, _, seen in cells if ("step 1 sd", "chart") in seen)
     for name, most in (("chart", 10), ("chart normal", 9)):
         median, within, runs = (got["step 1 sd", name][i] for i in (0, 3, 4))
-        print(f"  step 1 sd, {name}: within 30 {within:.3f} ± {(within * (1 - within) / runs) ** .5:.3f} (aim 0.97), median {median:.0f} (aim {most}), "
-              f"{runs} runs{mark(within >= 0.97 and median <= most)}")
+        error = (within * (1 - within) / runs) ** 0.5
+        print(f"  step 1 sd, {name}: within 30 {within:.3f} ± {error:.3f} (aim 0.97), median {median:.0f} (aim {most}), {runs} runs"
+              + mark(within >= 0.97 and median <= most))
 
 
 def print_speed(series=1000, n=400):
@@ -139,7 +140,8 @@ def print_speed(series=1000, n=400):
     start, busy = time.perf_counter(), time.process_time()
     for i in range(series): judge_chart(frames[1 + i % 49], "brisque", baseline=usual[i % 49])
     took, busy = time.perf_counter() - start, time.process_time() - busy
-    print(f"\nSpeed, one core\n  judge_chart of {series:,} series of {n} batches, frozen baselines: {took:.1f} s, {busy:.1f} s of CPU (aim 10){mark(busy <= 10)}")
+    print("\nSpeed, one core")
+    print(f"  judge_chart of {series:,} series of {n} batches, frozen baselines: {took:.1f} s, {busy:.1f} s of CPU (aim 10){mark(busy <= 10)}")
     middle = 1e3 * float(np.median(fits))
     print(f"  fit_baseline of one series: {middle:.0f} ms (aim 100){mark(middle <= 100)}")
 

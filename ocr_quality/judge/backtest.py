@@ -36,6 +36,8 @@ def _entries(strategies: Iterable[str | Rule], every: str | int, metric: str, ga
     "The strategies as given, and at the stated promise"
     rules = [parse_strategy(o) if isinstance(o, str) else o for o in strategies]
     if not rules: raise SettingsError("backtest: expected at least one strategy such as 'chart' or '30d', got none")
+    odd = [o for o in rules if not isinstance(o, (WindowRule, ChartRule))]
+    if odd: raise SettingsError(f"backtest: expected strategies in words or as rules, got {odd[0]!r}")
     out = []
     for rule in rules:
         own = not isinstance(rule, ChartRule) or rule.false_alarm_every != ChartRule().false_alarm_every

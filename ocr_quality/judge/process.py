@@ -112,7 +112,7 @@ def _comes(times: pd.Series) -> tuple[float, tuple[float, ...]]:
     gap = float(np.median(np.diff(seconds)))
     slots = np.unique(np.round((seconds - seconds[0]) / gap).astype(int))
     if abs(gap - 86400) > 3600: return gap, (len(slots) / (slots[-1] + 1),) * 7
-    first = times.dt.weekday.iloc[0]
+    first = times.dt.day_of_week.iloc[0]
     held, came = (np.bincount((first + o) % 7, minlength=7) for o in (np.arange(slots[-1] + 1), slots))
     return gap, tuple(float(o) for o in np.where(held > 0, came / np.maximum(held, 1), came.sum() / held.sum()))
 
@@ -191,7 +191,7 @@ def draw(
     "Draw `count` series of `n` slots in control"
     rng, p = np.random.default_rng(seed), process
     times = np.datetime64(p.start, "us") + (np.arange(n) * p.gap_s * 1e6).astype("timedelta64[us]")
-    day = pd.DatetimeIndex(times).weekday.to_numpy()
+    day = pd.DatetimeIndex(times).day_of_week.to_numpy()
     came = rng.random((count, n)) < np.array(p.comes)[day]
     if p.seen is not None: fresh = (rng.choice(p.seen, (count, n)) + BEND * rng.normal(size=(count, n))) / sqrt(1 + BEND**2)
     else: fresh = rng.normal(size=(count, n)) if p.df is None else rng.standard_t(p.df, (count, n)) * sqrt(1 - 2 / p.df)
