@@ -8,7 +8,8 @@ series, and its window reaches back into the baseline.
 
 Counting. False alarms: 1,095 batches in control after the baseline of each series, the chart's sum set back to 0 after each alarm; of a rolling
 rule each failing batch counts. Detection: 20 quiet batches after the baseline, then the fault for 365 batches; runs with an alarm in the quiet
-spell are set aside; the first faulty batch is delay 1; a run without an alarm has an infinite delay. Figures are averages over series, each with its own baseline.
+spell are set aside; the first faulty batch is delay 1; a run without an alarm has an infinite delay. Every figure is over series, each with its
+own baseline.
 
 Pages: a batch is the median of n normal pages whose mean scatters by 0.2 page sd between batches; 20 % bad pages are each as bad as can be.
 About 12 minutes on two free cores; --count 200 takes a tenth of that and is good for a look.
