@@ -49,14 +49,14 @@ def _tables(result) -> None:
     "Print what came out"
     from ocr_quality.tell.plot_backtest import delays_table, rates_table, summary
     typer.echo(summary(result))
-    for note in result.notes: typer.echo(note)
-    typer.echo("\nfalse alarms; the lengths are batches between them")
     rates = rates_table(result)
-    show(rates if rates["note"].any() else rates.drop(columns="note"), optional=["after repair", "alerts a fault", "one in 90", "note"])
+    for note in [*result.notes, *(f"{s}: {n}" for s, n in zip(rates["strategy"], rates["note"], strict=True) if n)]: typer.echo(note)
+    typer.echo("\nfalse alarms; the lengths are batches between them")
+    show(rates.drop(columns="note"), optional=["alerts a fault", "after repair", "one in 90"])
     if len(result.delays):
-        typer.echo("median delay in batches, and share seen within 30")
-        delays = delays_table(result)
-        show(delays, optional=[c for c in delays.columns[1:] if c != "step 1 sd"])
+        typer.echo("median delay in batches, and share seen within 30; sizes in sd of a batch")
+        delays = delays_table(result).rename(columns=lambda c: c.removesuffix(" a batch").removesuffix(" sd"))
+        show(delays, optional=sorted(delays.columns[1:], key=lambda c: [c.startswith(o) for o in ("spike", "ramp 0.05", "variance", "ramp")]))
     if result.replay is not None:
         typer.echo("on the history itself")
         latest = [o[-1] if o else None for o in result.replay["began"]]

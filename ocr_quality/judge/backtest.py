@@ -142,10 +142,10 @@ class _Bench:
         "Delays for one fault"
         return _delay(self.world.panel(self.lead, fault, self.onset, n=self.far), rule, self.usual(rule), self.onset)
 
-def _curve(bench: _Bench, rules: list[Rule], rates: Iterable[int], metric: str, tell: Callable[[str], None]) -> pd.DataFrame:
+def _curve(bench: _Bench, rules: list[Rule], rates: tuple[int, ...], metric: str, tell: Callable[[str], None]) -> pd.DataFrame:
     "Delay at a step of 1 sd against run length"
     rows, gap, step = [], bench.world.process.batch_gap_s, Fault("step", 1.0)
-    for name, rule in {family(o): o for o in rules if isinstance(o, ChartRule) or o.rule != "limit"}.items():
+    for name, rule in {family(o): o for o in rules if rates and (isinstance(o, ChartRule) or o.rule != "limit")}.items():
         tell(f"curve of {name}")
         for made in dict.fromkeys(at_rate(rule, rate, metric, gap) for rate in rates):
             control, delay = _control(bench.world.panel(bench.lead), made, bench.usual(made)), bench.run(made, step)
@@ -188,7 +188,7 @@ def backtest(
         told += [{"strategy": entry.rule.name, "fault": f.name} | bench.run(entry.rule, f) for f in tried]
         ended = bench.world.panel(bench.lead, Fault("step", 2.0), bench.onset, bench.end, bench.end + made.slots(LASTING))
         rows.append(row | _aftermath(ended, entry.rule, usual, bench.onset, bench.end) | {"note": _note(entry, nominal, every, gap)})
-    curve = _curve(bench, [o.rule for o in entries], rates, metric, tell)
+    curve = _curve(bench, [o.rule for o in entries], tuple(rates), metric, tell)
     replay, judged = (None, {}) if history is None else _replay(history, metric, entries, baseline)
     return Backtest(metric, every, made, count, seed, _wide(pd.DataFrame(rows), pd.DataFrame(told)), pd.DataFrame(told), curve, replay, judged, notes)
 

@@ -121,6 +121,7 @@ def backtest_page(
 def summary(result: Backtest) -> str:
     "What was simulated, in a sentence"
     p = result.process
-    pages = "" if p.pages is None else f", {p.pages.min():.0f} to {p.pages.max():.0f} pages a batch"
+    few, many = (0, 0) if p.pages is None else (p.pages.min(), p.pages.max())
+    pages = "" if p.pages is None else f", {few:.0f} to {many:.0f} pages a batch" if many > few else f", {few:.0f} pages a batch"
     return (f"{result.count} simulated series of {result.metric}, centre {p.centre:.4g}, sd {p.sd:.3g}, autocorrelation {p.ar:.2f}{pages}, "
-            f"a batch in {p.batch_gap_s / 86400:.3g} days; stated: a false alarm in {result.every:.0f} batches; seed {result.seed}")
+            f"a batch every {p.batch_gap_s / 3600:.3g} hours; stated: a false alarm in {result.every:.0f} batches; seed {result.seed}")
