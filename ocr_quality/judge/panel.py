@@ -16,7 +16,7 @@ from numba import njit
 from ..core import TIME, VALUE, SettingsError
 from ..metrics import metric_info
 from .baseline import Baseline
-from .chart import APART, FADE, LOOK_BACK, ChartRule, baseline_of
+from .chart import APART, FADE, LOOK_BACK, PATIENCE, ChartRule, baseline_of
 from .limits import HOLD, SLACK, WINSOR, cusum
 from .onset import find_onset
 from .strategy import Rule
@@ -84,7 +84,7 @@ def _chart(z, sign, slow, sudden, seconds, gap, inside, beyond, first, restart):
     for r in range(z.shape[0]):
         slots = np.flatnonzero(~np.isnan(z[r, first:])) + first
         x, keep = z[r][slots], np.ones(len(slots))
-        for i in range(1, len(slots)): keep[i] = FADE ** max(np.round((seconds[slots[i]] - seconds[slots[i - 1]]) / gap[r]) - 1, 0.0)
+        for i in range(1, len(slots)): keep[i] = FADE ** max(np.round((seconds[slots[i]] - seconds[slots[i - 1]]) / gap[r]) - 1 - PATIENCE, 0.0)
         if restart: fail = _anew(x, sign, slow[r], sudden[r], keep, inside[r][slots], beyond[r][slots])
         else:
             fail = np.zeros(len(slots), np.bool_)
