@@ -8,7 +8,7 @@ __all__ = ['calibrate', 'baseline_text']
 # %% ../../nbs/jobs/67_calibrate.ipynb #fb6cea35
 from datetime import datetime, timedelta
 
-from ..core import TIME, VALUE, MetricError, SettingsError, settings
+from ..core import TIME, VALUE, MetricError, SettingsError, parse_time, settings
 from .frozen import page_sd
 from .model_settings import model_settings
 from .steps import past_points
@@ -34,8 +34,8 @@ def calibrate(
     series: str,  # Such as `brisque` or `brisque_p90`
     *,
     false_alarm_every: str | None = None,  # Tolerable time, or number of batches, between false alarms of this series; None: its part of the model's
-    since: datetime | None = None,  # First instant of the period that teaches
-    until: datetime | None = None,  # Last instant of it
+    since: datetime | str | None = None,  # First instant of the period that teaches; a text as in RFC 3339
+    until: datetime | str | None = None,  # Last instant of it
     last: int | None = None,  # Teach with the newest so many batches (of the period)
     by: str | None = None,  # Who asks for it
     reason: str | None = None,  # and why
@@ -43,6 +43,7 @@ def calibrate(
 ) -> Baseline:
     "Freeze a baseline for a series and store it; `MetricError` for a series or period that cannot teach, `SettingsError` for an impossible promise"
     metric_info(series)
+    since, until = (parse_time(o) if isinstance(o, str) else o for o in (since, until))
     policy = model_settings(store, model)
     promise = false_alarm_every or policy.promise()
     rule = ChartRule(promise, policy.baseline, policy.learn, policy.limit if series == policy.index else None, settings().timezone)
@@ -69,16 +70,16 @@ def baseline_text(
     base: Baseline,
 ) -> str:
     "What a baseline says, in a few lines for people"
-    unit, number = metric_info(base.metric).unit, lambda x: f"{x:.4g}"
+    unit, number = metric_info(base.metric).unit.replace("score", "").strip(), lambda x: f"{x:.4g}"
     dropped = f", {base.dropped} too far out to learn from" * bool(base.dropped)
     lines = [f"{base.metric}: {base.batches} batches, {base.since:%Y-%m-%d} to {base.until:%Y-%m-%d}{dropped}"]
     if not base.limits: return "\n".join([*lines, f"no variation: all are {number(base.centre)}; nothing can be judged by them, set a limit"])
     sizes = f" of {base.pages:.0f} pages" if base.pages else ""
     other = f"; of 5 pages {number(base.spread(5))}, of 500 pages {number(base.spread(500))}" if base.pages else ""
-    lines.append(f"usual:    {number(base.centre)} {unit}, sd of a batch{sizes} {number(base.sd)}{other}")
+    lines.append(f"usual:    {number(base.centre)}{f' {unit}' * bool(unit)}, sd of a batch{sizes} {number(base.sd)}{other}")
     for side, o in base.limits.items():
         edge = base.centre + (1 if side == "high" else -1) * o.sudden * base.sd
-        lines.append(f"limits:   one batch {'above' if side == 'high' else 'below'} {number(edge)} ({o.sudden:.1f} sd); a lasting shift of 1 sd is seen after "
+        lines.append(f"limits:   one such batch {'above' if side == 'high' else 'below'} {number(edge)} ({o.sudden:.1f} sd); a lasting shift of 1 sd is seen after "
                      f"about {o.slow / (1 - SLACK):.0f} batches, of 2 sd after {o.slow / (2 - SLACK):.0f}")
     o = next(iter(base.limits.values()))
     pace = timedelta(seconds=base.gap_s) / timedelta(days=1)

@@ -15,6 +15,13 @@ from numba import njit
 BEFOREHAND, CLIP = 2.0, 8.0
 
 @njit(nogil=True, cache=True)
+def _case(d, v):
+    "Logarithm of the odds for a change to the worse, of whatever size, against none, from a mean `d` of variance `v`"
+    spread = v * (v + BEFOREHAND**2)
+    above = 0.5 * (1 + erf(d * BEFOREHAND / sqrt(2 * spread)))
+    return 0.5 * log(v / (v + BEFOREHAND**2)) + d * d * BEFOREHAND**2 / (2 * spread) + log(2 * max(above, 1e-300))
+
+@njit(nogil=True, cache=True)
 def find_onset(
     z: np.ndarray,  # Residuals, `(n,)`, sd, positive is worse; NaN without a value
     first: int,  # First batch that may be the onset
@@ -24,18 +31,17 @@ def find_onset(
     every: float,  # Batches between false alarms, as stated
 ) -> tuple:  # Onset, first and last batch of its 90 % interval, shift, its standard error, probability of a change
     "The change behind an alarm at batch `last`"
-    case, mean, error = np.full(last - first + 1, -np.inf), np.zeros(last - first + 1), np.ones(last - first + 1)
+    span = last - first + 1
+    case, whole_case, mean, error = np.full(span, -np.inf), np.full(span, -np.inf), np.zeros(span), np.ones(span)
     tied, total, raw, n = (1 + phi) / (1 - phi), 0.0, 0.0, 0
     for i in range(last, first - 1, -1):
         if z[i] != z[i]: continue
         n += 1
         total += min(max(z[i], -CLIP), CLIP)
         raw += z[i]
-        d, v = total / n, (tied if n > 1 else 1.0) / n + tied / baseline
-        spread = v * (v + BEFOREHAND**2)
-        above = 0.5 * (1 + erf(d * BEFOREHAND / sqrt(2 * spread)))
-        case[i - first] = 0.5 * log(v / (v + BEFOREHAND**2)) + d * d * BEFOREHAND**2 / (2 * spread) + log(2 * max(above, 1e-300))
-        mean[i - first], error[i - first] = raw / n, sqrt(v)
+        d, own = total / n, (tied if n > 1 else 1.0) / n
+        case[i - first], whole_case[i - first] = _case(d, own), _case(d, own + tied / baseline)
+        mean[i - first], error[i - first] = raw / n, sqrt(own + tied / baseline)
     best = np.argmax(case)
     weight = np.exp(case - case[best])
     whole, run, low, high = weight.sum(), 0.0, best, best
@@ -43,6 +49,7 @@ def find_onset(
         if run < 0.05 * whole and run + weight[i] >= 0.05 * whole: low = min(i, best)
         if run < 0.95 * whole and run + weight[i] >= 0.95 * whole: high = max(i, best)
         run += weight[i]
-    odds = case[best] + log(whole) - log(every)
+    top = whole_case.max()
+    odds = top + log(np.exp(whole_case - top).sum()) - log(every)
     certain = 1 / (1 + exp(-min(max(odds, -700.0), 700.0)))
     return first + best, first + low, first + high, mean[best], error[best], certain
