@@ -39,7 +39,8 @@ def calibrate(
             if json: return typer.echo(to_json(records(kept)))
             if kept.empty: return typer.echo("no baselines")
             parts = {c: [o.get(c) for o in kept["baseline"]] for c in ("batches", "since", "until", "centre", "sd")}
-            return show(kept.assign(**parts)[["created", "by", "false_alarm_every", "batches", "since", "until", "centre", "sd", "reason"]], optional=["reason"])
+            columns = ["created", "by", "false_alarm_every", "batches", "since", "until", "centre", "sd", "reason"]
+            return show(kept.assign(**parts)[columns], optional=["reason"])
         made = freeze(store, model, metric, false_alarm_every=false_alarm_every, since=instant(since), until=instant(until), last=last,
                       by=by or getpass.getuser(), reason=reason)
     if json: return typer.echo(to_json(made.to_dict()))

@@ -117,4 +117,5 @@ def list_(json: AsJson = False) -> None:
     with MetricStore() as store: rows = [{"model": m} | _shown(store, m) for m in sorted({*store.models()["model"], *store.model_names()})]
     if json: return typer.echo(to_json(rows))
     if not rows: return typer.echo("no models yet: ocr-quality model set NAME")
-    show(pd.DataFrame(rows)[["model", "index", "rule", "false_alarm_every", "window", "limit", "recipients"]].assign(recipients=lambda d: d.recipients.str.len()))
+    columns = ["model", "index", "rule", "false_alarm_every", "window", "limit", "recipients"]
+    show(pd.DataFrame(rows)[columns].assign(recipients=lambda d: d.recipients.str.len()))

@@ -55,7 +55,8 @@ def calibrate(
     points = _points(store, model, series, since, until).sort_values(TIME)
     if since is None and until is None and last is None:
         first = own_baselines(points, series, rule)
-        if not first: raise MetricError(f"{model} {series}: expected {rule.start} clean batches or more, got {len(points)} batches; wait, or name a period")
+        if not first:
+            raise MetricError(f"{model} {series}: expected {rule.start} clean batches or more, got {len(points)} batches; wait, or name a period")
         since, until = first[-1].since, first[-1].until
         points = points[(points[TIME] >= since) & (points[TIME] <= until)]
     if last is not None: points = points.tail(last)
@@ -79,8 +80,9 @@ def baseline_text(
     lines.append(f"usual:    {number(base.centre)}{f' {unit}' * bool(unit)}, sd of a batch{sizes} {number(base.sd)}{other}")
     for side, o in base.limits.items():
         edge = base.centre + (1 if side == "high" else -1) * o.sudden * base.sd
-        lines.append(f"limits:   one such batch {'above' if side == 'high' else 'below'} {number(edge)} ({o.sudden:.1f} sd); a lasting shift of 1 sd is seen after "
-                     f"about {o.slow / (1 - SLACK):.0f} batches, of 2 sd after {o.slow / (2 - SLACK):.0f}")
+        side = "above" if side == "high" else "below"
+        seen = " and ".join(f"{d} sd after about {o.slow / (d - SLACK):.0f} batches" for d in (1, 2))
+        lines.append(f"limits:   one such batch {side} {number(edge)} ({o.sudden:.1f} sd); a lasting shift of {seen}")
     o = next(iter(base.limits.values()))
     pace = timedelta(seconds=base.gap_s) / timedelta(days=1)
     lines.append(f"promise:  a false alarm in {base.false_alarm_every}{' batches' * base.false_alarm_every.isdigit()}, "

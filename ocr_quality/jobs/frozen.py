@@ -8,7 +8,6 @@ __all__ = ['AUTO', 'page_sd', 'sized', 'baseline_for']
 # %% ../../nbs/jobs/53_frozen.ipynb #8e9a02e1
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from ..core import BATCH
@@ -61,5 +60,6 @@ def baseline_for(
     if not own: return found
     new = own[-1]
     if found is not None and new.batches <= found.batches and new.false_alarm_every == found.false_alarm_every: return found
-    store.put_baseline(model, series, new.to_dict(), by=AUTO, reason=f"the first {new.batches} clean batches", false_alarm_every=new.false_alarm_every)
+    why = f"the first {new.batches} clean batches"
+    store.put_baseline(model, series, new.to_dict(), by=AUTO, reason=why, false_alarm_every=new.false_alarm_every)
     return new

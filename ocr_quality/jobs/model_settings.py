@@ -38,7 +38,7 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     index: str = "brisque"  # Metric whose median is the batch's index
     judge: list[str] = Field(default_factory=list)  # Series judged; empty: the index and its worse tail
-    rule: Literal["chart", "mean", "median", "quantile", "limit"] = "chart"  # A chart, a window with that centre and spread, or the absolute limit alone
+    rule: Literal["chart", "mean", "median", "quantile", "limit"] = "chart"  # A chart, a window with that centre, or the limit alone
     false_alarm_every: str = "365d"  # Tolerable time (or number of batches) between false alarms of the chart, for the model as a whole
     baseline: int = Field(60, ge=20, le=120)  # Clean batches of which the chart's baseline is frozen
     learn: int = Field(30, ge=20, le=120)  # Clean batches after which the chart begins to judge, on a first baseline

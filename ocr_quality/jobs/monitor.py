@@ -50,7 +50,7 @@ def crossed_limit(row: pd.Series, series: str) -> float:
     return row[LOWER] if worse == "low" or (worse == "both" and row[VALUE] < row[LOWER]) else row[UPPER]
 
 def _excess(row: pd.Series, series: str) -> float:
-    "How far a failing row lies beyond its limit, in widths of its band; on a chart, how strong its case is, in standard errors; endless where there is no band"
+    "How far a failing row lies beyond its limit, in widths of its band; on a chart, how strong its case is, in standard errors"
     if row.get("alarm") in ("sudden", "slow") and row["shift"] == row["shift"]: return max(row["shift"] / row["shift_error"], row["z"])
     limit, value = crossed_limit(row, series), abs(row[VALUE]) if metric_info(series).direction == "size" else row[VALUE]
     width = abs(limit - row[CENTRE])

@@ -103,7 +103,7 @@ def false_alarm_batches(
 def _limits(u: bytes, every: float, kept: bytes, cut: float, day: bytes | None, effect: bytes, ratio: bytes | None, share: float, known: bool,
             normal: bool) -> Limits:
     "`find_limits`, remembered"
-    of = lambda o, dtype=float: None if o is None else np.frombuffer(o, dtype)
+    def of(o: bytes | None, dtype=float): return None if o is None else np.frombuffer(o, dtype)
     return find_limits(of(u), every, kept=of(kept, bool), cut=cut, day=of(day, np.int64), effect=of(effect), ratio=of(ratio), share=share,
                        share_known=known, normal=normal)
 
@@ -132,7 +132,7 @@ def fit_baseline(
     rows, info = in_order(series), metric_info(metric)
     rows = rows[rows[VALUE].notna()].reset_index(drop=True)
     if not FEWEST <= len(rows) <= LONGEST:
-        raise MetricError(f"baseline of {metric}: expected {FEWEST} to {LONGEST} batches with a value, got {len(rows)}; take a longer or shorter period")
+        raise MetricError(f"baseline of {metric}: expected {FEWEST} to {LONGEST} batches with a value, got {len(rows)}; name another period")
     times = rows[TIME]
     gap_s = (times.iloc[-1] - times.iloc[0]).total_seconds() / (len(rows) - 1)
     if gap_s <= 0: raise MetricError(f"baseline of {metric}: expected batches of different times, got {len(rows)} of {format_time(times.iloc[0])}")

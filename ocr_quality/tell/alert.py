@@ -73,8 +73,8 @@ def alert_facts(
     if by_tag is not None and len(by_tag): by_tag = by_tag[by_tag["share"] > 0.5]
     bad = pages[pages[REASON].notna()][[URI, PAGE, REASON]] if REASON in pages else None
     return {"model": model, "metric": metric, "batch": batch, "time": format_time(time), **number, "history": int(row.get(HISTORY) or 0),
-            "rule": str(row.get(REASON) or ""), **_since(row), **_counts(pages), "moved": _records(moved, 3), "by_tag": _records(by_tag, 1), "index": index,
-            "worst": _records(worst[[c for c in (URI, PAGE, index, REASON) if c in worst]], 5), "bad": _records(bad, 5), "report": report,
+            "rule": str(row.get(REASON) or ""), **_since(row), **_counts(pages), "moved": _records(moved, 3),
+            "by_tag": _records(by_tag, 1), "index": index, "worst": _records(worst[[c for c in (URI, PAGE, index, REASON) if c in worst]], 5), "bad": _records(bad, 5), "report": report,
             "show_pages": bool(show_pages)} | ({"cause": cause} if cause else {})
 
 # %% ../../nbs/tell/53_alert.ipynb #dfb1ada6
@@ -92,8 +92,8 @@ def alert_title(
     "Subject of an alert: model, batch, index and limit"
     if "pages" not in facts: return " ".join(f"{facts['model']}: alert on {facts['metric']}, {_n(facts[VALUE])}".split())
     if facts.get("since"):
-        return (f"{facts['model']}: {metric_words(facts['metric'])} slowly worse since {facts['since']}, now {_n(facts[VALUE])}, usually {_n(facts[CENTRE])}, "
-                f"in batch {facts['batch']}")
+        return (f"{facts['model']}: {metric_words(facts['metric'])} slowly worse since {facts['since']}, now {_n(facts[VALUE])}, "
+                f"usually {_n(facts[CENTRE])}, in batch {facts['batch']}")
     return " ".join(f"{facts['model']}: {_off(facts)} in batch {facts['batch']}".split())
 
 def _change(row: dict) -> str:

@@ -94,7 +94,8 @@ def plot_series(
         if info.worse in (side, "both"): ax.plot(t, limit, color=RED, lw=1, ls=(0, (4, 2)), label=named)
     ax.plot(t, y, color=GREY, lw=0.9, zorder=2)
     verdict, ok = judged[VERDICT].astype(str).to_numpy(), np.isfinite(y)
-    looks = {"learning": ("learning", "o", 16, "white", GREY), "no variation": ("no variation", "o", 16, "white", GREY), "pass": ("passed", "o", 16, BLUE, BLUE),
+    looks = {"learning": ("learning", "o", 16, "white", GREY), "no variation": ("no variation", "o", 16, "white", GREY),
+             "pass": ("passed", "o", 16, BLUE, BLUE),
              "fail": ("failed", "D", 36, RED, "white")}
     for name, (words, marker, size, face, edge) in looks.items():
         rows = (verdict == name) & ok
