@@ -74,7 +74,8 @@ def alert_facts(
     bad = pages[pages[REASON].notna()][[URI, PAGE, REASON]] if REASON in pages else None
     return {"model": model, "metric": metric, "batch": batch, "time": format_time(time), **number, "history": int(row.get(HISTORY) or 0),
             "rule": str(row.get(REASON) or ""), **_since(row), **_counts(pages), "moved": _records(moved, 3),
-            "by_tag": _records(by_tag, 1), "index": index, "worst": _records(worst[[c for c in (URI, PAGE, index, REASON) if c in worst]], 5), "bad": _records(bad, 5), "report": report,
+            "by_tag": _records(by_tag, 1), "index": index,
+            "worst": _records(worst[[c for c in (URI, PAGE, index, REASON) if c in worst]], 5), "bad": _records(bad, 5), "report": report,
             "show_pages": bool(show_pages)} | ({"cause": cause} if cause else {})
 
 # %% ../../nbs/tell/53_alert.ipynb #dfb1ada6
