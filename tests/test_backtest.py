@@ -205,7 +205,7 @@ def test_tables_agree_with_each_other(gaussian):
 
 
 def test_the_same_seed_gives_the_same_and_another_another():
-    run = lambda seed: backtest(strategies=("14",), count=5, rates=(), faults=FAULTS[:2], seed=seed).table
+    def run(seed): return backtest(strategies=("14",), count=5, rates=(), faults=FAULTS[:2], seed=seed).table
     assert run(1).equals(run(1)) and not run(1).equals(run(2))
 
 

@@ -29,6 +29,7 @@ from ocr_quality.tell.quiet import quiet_until, read_quiet
 START = parse_time("2026-03-02T00:00:00Z")  # a Monday
 WORDS = {"f": "fail", "p": "pass", "l": "learning", "n": "no variation", "m": "missing", "c": "fail", "i": "fail"}
 LEVELS = {"f": "warning", "c": "critical", "i": "notice"}
+RULES = AlertRules()
 
 
 def day(n): return START + timedelta(days=n)
@@ -46,7 +47,7 @@ def step(events, one, rules, now):
     return new + tell(events + new, rules, now)
 
 
-def play(letters, rules=AlertRules(), hour=9, past=()):
+def play(letters, rules=RULES, hour=9, past=()):
     "A batch a day, each run at `hour`"
     events = list(past)
     for n, letter in enumerate(letters): events += step(events, seen(n, letter), rules, day(n) + timedelta(hours=hour))
@@ -106,7 +107,8 @@ def test_a_history_run_in_one_go_is_told_as_day_by_day():
     letters, rules = "p" * 5 + "f" * 16 + "ppp" + "pp" + "fff", AlertRules()
     daily, at_once, now = play(letters), [], parse_time("2027-01-01T12:00:00Z")
     for n, letter in enumerate(letters): at_once += step(at_once, seen(n, letter), rules, now)
-    assert told(at_once) == told(daily) == [("told_opened", "b005"), ("reminded", "b012"), ("reminded", "b019"), ("told_recovered", "b020"), ("told_reopened", "b026")]
+    assert told(at_once) == told(daily) == [("told_opened", "b005"), ("reminded", "b012"), ("reminded", "b019"),
+                                            ("told_recovered", "b020"), ("told_reopened", "b026")]
 
 
 def test_late_batches_join_what_they_belong_to():
@@ -220,7 +222,8 @@ def test_critical_is_told_at_night_and_its_end_in_the_morning():
 
 def test_told_back_and_forth_in_one_night_is_no_news():
     events = play("f", NIGHT, hour=9)
-    for n, (letter, minutes) in enumerate([("p", 0), ("p", 1), ("f", 2)], 1): events += step(events, seen(n, letter), NIGHT, day(3) + timedelta(hours=23, minutes=minutes))
+    for n, (letter, minutes) in enumerate([("p", 0), ("p", 1), ("f", 2)], 1):
+        events += step(events, seen(n, letter), NIGHT, day(3) + timedelta(hours=23, minutes=minutes))
     assert kinds(events).count("recovered") == kinds(events).count("reopened") == 1
     assert tell(events, NIGHT, day(4) + timedelta(hours=7)) == [], "people were told it is open, and it is"
 
@@ -235,7 +238,8 @@ rule_sets = st.builds(AlertRules, cooldown=st.sampled_from([timedelta(days=d) fo
 
 
 @hypothesis_settings(max_examples=150, deadline=None)
-@given(letters, rule_sets, st.lists(st.tuples(st.integers(0, 39), st.integers(0, 23)), max_size=25), st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12), st.sampled_from([None, "brisque"])), max_size=3))
+@given(letters, rule_sets, st.lists(st.tuples(st.integers(0, 39), st.integers(0, 23)), max_size=25),
+       st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12), st.sampled_from([None, "brisque"])), max_size=3))
 def test_whatever_the_order_of_reruns(batches, rules, again, mutes):
     "Nothing twice, nothing in quiet hours or under a mute, one end an incident's episode, and in the end people know what is so"
     events, at, newest = [], START, {}
@@ -256,7 +260,8 @@ def test_whatever_the_order_of_reruns(batches, rules, again, mutes):
         ends = [e for e in incident.events if e["kind"] in ("told_recovered", "told_over")]
         assert len(ends) <= sum(e["kind"] == "recovered" for e in incident.events)
         words = [e["kind"] for e in incident.events if e["kind"] in TOLD and e["kind"] != "escalated"]
-        for a, b in zip(words, words[1:]): assert (b in ("told_opened", "told_reopened", "told_over")) == (a in ("told_recovered", "told_over")), words
+        for a, b in zip(words, words[1:]):
+            assert (b in ("told_opened", "told_reopened", "told_over")) == (a in ("told_recovered", "told_over")), words
         assert sum(e["kind"] == "escalated" for e in incident.events) <= 1
     later = max([at, *newest.values()]) + timedelta(days=30)
     while quiet := quiet_until(rules.quiet, later): later = quiet
@@ -277,7 +282,8 @@ def test_batches_in_any_order_are_each_counted_once(order, what):
     assert sorted(failing) == [f"b{n:03}" for n in range(10) if what[n] == "f"]
 
 
-quiet_texts = st.sampled_from(["20:00-07:00", "20:00-07:00, sat, sun", "sat-mon", "00:00-06:30", "12:00-13:00, Asia/Kolkata", "22:00-02:30, Europe/Zurich", "01:30-03:30, fri, America/New_York"])
+quiet_texts = st.sampled_from(["20:00-07:00", "20:00-07:00, sat, sun", "sat-mon", "00:00-06:30", "12:00-13:00, Asia/Kolkata",
+                               "22:00-02:30, Europe/Zurich", "01:30-03:30, fri, America/New_York"])
 
 
 @hypothesis_settings(max_examples=200, deadline=None)
@@ -376,9 +382,10 @@ def test_nothing_is_missed_that_came_and_what_is_missed_stays_so(days, today, ho
 # in the store
 
 TO = ("json://127.0.0.1:9/x",)
+TEAM = Audience(TO)
 
 
-def log(store, n, letter, now=None, rules=AlertRules(), audience=Audience(TO), alert=True):
+def log(store, n, letter, now=None, rules=RULES, audience=TEAM, alert=True):
     "What a run writes of batch n"
     one = seen(n, letter, alert_id=f"a{n}" if letter in LEVELS and alert else None)
     alerts = [dict(alert_id=f"a{n}", model="m", metric="brisque", value=42.5, batch=one.batch, time=one.time)] if one.alert_id else []
@@ -419,7 +426,8 @@ from ocr_quality.tell.incidents import Audience, note
 def log(store, n, letter):
     time = parse_time("2026-03-02T00:00:00Z") + timedelta(days=n)
     bad = letter == "f"
-    one = Seen(f"b{n:03}", time, "fail" if bad else "pass", "brisque", {"brisque": "warning"} if bad else {}, 42.5, 32.5, {}, f"a{n}" if bad else None)
+    one = Seen(f"b{n:03}", time, "fail" if bad else "pass", "brisque", {"brisque": "warning"} if bad else {}, 42.5, 32.5, {},
+               f"a{n}" if bad else None)
     alerts = [dict(alert_id=f"a{n}", model="m", metric="brisque", value=42.5, batch=one.batch, time=time)] if bad else []
     note(store, "m", AlertRules(), Audience(("json://127.0.0.1:9/x",)), [one], alerts, time)
 
@@ -461,7 +469,8 @@ def test_a_process_killed_at_any_batch_loses_nothing_and_repeats_nothing(store, 
 
 
 def test_a_process_killed_within_the_transaction_has_written_nothing(tmp_path, store):
-    code = RACE.replace("with MetricStore", "real = MetricStore._tell\ndef dies(self, *args):\n    real(self, *args)\n    import os; os.kill(os.getpid(), 9)\n"
+    code = RACE.replace("with MetricStore", "real = MetricStore._tell\ndef dies(self, *args):\n"
+                        "    real(self, *args)\n    import os; os.kill(os.getpid(), 9)\n"
                         "MetricStore._tell = dies\nwith MetricStore").replace("    sys.stdin.readline()\n", "")
     job = subprocess.run([sys.executable, "-c", code, str(store.url), "pf"], capture_output=True, text=True)
     assert job.returncode == -signal.SIGKILL, job.stderr
@@ -494,8 +503,8 @@ def test_refusals_of_answers(store):
 def test_an_escalation_goes_to_others_and_they_hear_of_the_end(store):
     rules, both = AlertRules(escalate_after=timedelta(days=1)), Audience(TO, ("json://127.0.0.1:9/boss",))
     for n, letter in enumerate("ffppp"): log(store, n, letter, rules=rules, audience=both)
-    assert [(d["kind"], d["recipient"]) for d in store.due_deliveries()] == [("told_opened", TO[0]), ("escalated", both.escalate_to[0]), ("told_recovered", TO[0]),
-                                                                             ("told_recovered", both.escalate_to[0])]
+    assert [(d["kind"], d["recipient"]) for d in store.due_deliveries()] == [
+        ("told_opened", TO[0]), ("escalated", both.escalate_to[0]), ("told_recovered", TO[0]), ("told_recovered", both.escalate_to[0])]
 
 
 # real mail
@@ -630,9 +639,10 @@ def test_settings_of_one_model_do_not_silence_another(store, caplog):
 
 
 @pytest.mark.parametrize("field, value, says", [
-    ("quiet_hours", "nights", "20:00-07:00"), ("quiet_hours", "mon-sun", "never ends"), ("due", "sometimes", "cron expression"), ("cooldown", "soon", "30d"),
-    ("severity", {"slow": "bad"}, "notice, warning, critical"), ("severity", {"slw": "notice"}, "slow"), ("recover_after", 0, "recover_after"),
-    ("escalate_after", "2d", "name someone"), ("escalate_to", ["pigeon://x"], "apprise"), ("quiet_unless", "loud", "critical")])
+    ("quiet_hours", "nights", "20:00-07:00"), ("quiet_hours", "mon-sun", "never ends"), ("due", "sometimes", "cron expression"),
+    ("cooldown", "soon", "30d"), ("severity", {"slow": "bad"}, "notice, warning, critical"), ("severity", {"slw": "notice"}, "slow"),
+    ("recover_after", 0, "recover_after"), ("escalate_after", "2d", "name someone"), ("escalate_to", ["pigeon://x"], "apprise"),
+    ("quiet_unless", "loud", "critical")])
 def test_settings_that_cannot_be(store, field, value, says):
     with pytest.raises(SettingsError, match=says): set_model(store, "m", **{field: value})
     assert store.models().empty

@@ -374,7 +374,8 @@ with MetricStore(sys.argv[1]) as s:
 def test_processes_that_decide_at_once_decide_one_after_the_other(url):
     "Each sees what the others have written: 60 numbers, none twice and none left out, and a message with every tenth"
     MetricStore(url).close()
-    workers = [subprocess.Popen([sys.executable, "-c", DECIDES, url, str(i)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for i in range(4)]
+    workers = [subprocess.Popen([sys.executable, "-c", DECIDES, url, str(i)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+               for i in range(4)]
     for w in workers: assert w.stdout.readline() == "ready\n"
     for w in workers: w.stdin.write("\n"), w.stdin.flush()
     for w in workers: assert w.communicate(timeout=120) and w.returncode == 0
@@ -454,8 +455,10 @@ def test_alerts_and_deliveries_of_version_3_keep_their_state(url):
     engine = sa.create_engine(database.store_url(url))
     with engine.begin() as conn:
         for i in (1, 2):
-            conn.exec_driver_sql(f"INSERT INTO oq_alerts (alert_id, model, metric, value, detail, created) VALUES ('a{i}', 'claims', 'brisque', {i}, '{{}}', {i})")
-        for alert, to, state, tries in (("a1", "json://x", "sent", 1), ("a1", "json://y", "due", 3), ("a2", "json://x", "failed", 36), ("a2", "json://y", "sending", 0)):
+            conn.exec_driver_sql("INSERT INTO oq_alerts (alert_id, model, metric, value, detail, created) "
+                                 f"VALUES ('a{i}', 'claims', 'brisque', {i}, '{{}}', {i})")
+        for alert, to, state, tries in (("a1", "json://x", "sent", 1), ("a1", "json://y", "due", 3),
+                                        ("a2", "json://x", "failed", 36), ("a2", "json://y", "sending", 0)):
             conn.exec_driver_sql("INSERT INTO oq_deliveries (alert_id, recipient, state, attempts, error, next_try, created, updated) "
                                  f"VALUES ('{alert}', '{to}', '{state}', {tries}, 'why', NULL, 5, 6)")
     engine.dispose()
@@ -695,8 +698,8 @@ def test_the_newest_baseline_holds_and_the_earlier_ones_stay(store):
 def test_events_are_written_once_with_what_they_carry(store):
     def decide(past):
         assert [e["kind"] for e in past] == ["opened"] * bool(past)
-        return [dict(event_id="i1:opened", incident="i1", kind="opened", at=utc_now(), time=parse_time(NOON), batch="scan\udcff", detail={"value": float("nan")},
-                     message={"alert_id": "a", "detail": {"title": "t"}, "recipients": [SECRET]})]
+        return [dict(event_id="i1:opened", incident="i1", kind="opened", at=utc_now(), time=parse_time(NOON), batch="scan\udcff",
+                     detail={"value": float("nan")}, message={"alert_id": "a", "detail": {"title": "t"}, "recipients": [SECRET]})]
     from ocr_quality.records.ledger import alert_row
     for n in (1, 0): assert len(store.act("claims", decide, [alert_row("a", "claims", "brisque", 1)])) == n
     [event] = store.past("claims")
