@@ -32,7 +32,8 @@ CHARTS = {"chart": ChartRule(EVERY), "chart normal": ChartRule(EVERY, normal=Tru
 GIVEN = {"7d k=3": parse_strategy("7d"), "30d k=3": parse_strategy("30d")}
 EQUAL = {f"{w} k={r.k:g}": r for w, r in ((w, at_rate(parse_strategy(w), EVERY)) for w in ("7d", "30d"))}
 KINDS = {"Gaussian": {}, "t(4)": {"df": 4}, "AR(0.3)": {"ar": 0.3}, "weekday pattern": {"week": 1}, "5 pages": {"pages": (5, 5)},
-         "50 pages": {"pages": (50, 50)}, "500 pages": {"pages": (500, 500)}, "5 to 500 pages": {"pages": (5, 500)}, "20 % missing": {"missing": 0.2}}
+         "50 pages": {"pages": (50, 50)}, "500 pages": {"pages": (500, 500)}, "5 to 500 pages": {"pages": (5, 500)}, "20 % missing": {"missing": 0.2},
+         "skewed by 1": {"gamma": 4}, "skewed by 1.4": {"gamma": 2}}
 FAULTS = ("step 0.5 sd", "step 1 sd", "step 2 sd", "ramp 0.05 sd", "ramp 0.1 sd", "variance x 2", "20 % bad pages")
 
 
@@ -54,6 +55,7 @@ def draw(kind, count, n, rng):
         low, high = how["pages"]
         pages = np.rint(np.exp(rng.uniform(np.log(low), np.log(high), (count, n)))).astype(int)
         return medians(rng, pages, 0) + 0.2 * rng.normal(size=(count, n)), pages
+    if "gamma" in how: return (rng.gamma(how["gamma"], size=(count, n)) - how["gamma"]) / how["gamma"] ** 0.5, None
     x, _, _ = synth.series_matrix(count, n, seed=int(rng.integers(2**31)), ar=how.get("ar", 0), df=how.get("df"), missing=how.get("missing", 0))
     if "week" in how: x = x + np.array([1, 0.3, 0, 0, -0.3, -0.5, -0.5])[np.arange(n) % 7]
     return x, None

@@ -13,6 +13,12 @@ import typer
 from .cli_common import AsJson, begin, instant, records, show, to_json
 
 # %% ../nbs/85_cli_calibrate.ipynb #9072fbf6
+def _use(policy, metric: str, made) -> str:
+    "What a stored baseline is good for under the model's settings"
+    if policy.rule != "chart": return f"but the model is judged by rule {policy.rule}; ocr-quality model set NAME --rule chart makes it count"
+    if metric not in policy.series: return f"but the model judges {', '.join(policy.series)}; ocr-quality model set NAME --judge makes it count"
+    return f"batches after {made.until:%Y-%m-%d} are judged by it, with this promise until it is calibrated again"
+
 def calibrate(
     model: Annotated[str, typer.Argument(help="The model, such as claims-ocr.")],
     metric: Annotated[str, typer.Argument(help="One of its series, such as brisque or brisque_p90.")],
@@ -32,6 +38,7 @@ def calibrate(
 
     from ocr_quality.jobs.calibrate import baseline_text
     from ocr_quality.jobs.calibrate import calibrate as freeze
+    from ocr_quality.jobs.model_settings import model_settings
     from ocr_quality.records.store import MetricStore
     with MetricStore() as store:
         if list_:
@@ -41,7 +48,8 @@ def calibrate(
             parts = {c: [o.get(c) for o in kept["baseline"]] for c in ("batches", "since", "until", "centre", "sd")}
             columns = ["created", "by", "false_alarm_every", "batches", "since", "until", "centre", "sd", "reason"]
             return show(kept.assign(**parts)[columns], optional=["reason"])
+        policy = model_settings(store, model)
         made = freeze(store, model, metric, false_alarm_every=false_alarm_every, since=instant(since), until=instant(until), last=last,
                       by=by or getpass.getuser(), reason=reason)
     if json: return typer.echo(to_json(made.to_dict()))
-    typer.echo(baseline_text(made) + f"\nstored:   batches after {made.until:%Y-%m-%d} are judged by it")
+    typer.echo(baseline_text(made) + f"\nstored:   {_use(policy, metric, made)}")

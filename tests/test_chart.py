@@ -10,7 +10,7 @@ from ocr_quality.core import MetricError, SettingsError, TimeError
 from ocr_quality.judge.baseline import Baseline, fit_baseline
 from ocr_quality.judge.chart import ChartRule, judge_chart
 from ocr_quality.judge.limits import Limits, count_alarms, find_limits
-from ocr_quality.metrics import register_metric
+from ocr_quality.metrics import metric_info, register_metric
 
 YEAR = ChartRule("365d")
 
@@ -197,6 +197,59 @@ def test_irregular_batches_keep_a_promise_in_time():
     hourly = daily(noise(60)).assign(time=pd.date_range("2026-01-01", periods=60, freq="h", tz="UTC"))
     assert fit_baseline(hourly, "brisque").limits["high"].every == 365 * 24
     assert fit_baseline(hourly, "brisque", false_alarm_every=365).limits["high"].every == 365
+
+
+def test_a_pause_in_the_baseline_does_not_change_the_promise():
+    frame = daily(noise(60))
+    paused = frame.assign(time=frame["time"].where(frame.index < 30, frame["time"] + pd.Timedelta(days=365)))
+    assert fit_baseline(paused, "brisque").limits["high"].every == 365
+
+
+def test_a_promise_that_a_slow_feed_cannot_keep_is_refused_on_purpose_and_judged_all_the_same():
+    monthly = daily(noise(40)).assign(time=pd.date_range("2022-01-01", periods=40, freq="30D", tz="UTC"))
+    monthly.loc[39, "value"] = 60
+    with pytest.raises(SettingsError, match="at least 20 batches"): fit_baseline(monthly, "brisque")
+    assert judge_chart(monthly, "brisque", YEAR)["verdict"].iloc[-1] == "fail"
+
+
+def test_a_better_value_towards_the_good_range_is_no_alarm():
+    values = 120 + 2 * noise(80, level=0)
+    values[70:] += 20
+    judged = judge_chart(daily(values), "effective_dpi")
+    assert set(judged["verdict"][60:]) == {"pass"}
+    values[70:] -= 60
+    assert (judge_chart(daily(values), "effective_dpi")["verdict"][70:] == "fail").all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(lists, st.floats(0, 60), st.sampled_from([(120, "effective_dpi"), (200, "brightness"), (120, "brightness")]))
+def test_nearer_to_the_good_range_never_turns_a_pass_into_a_failure(values, better, case):
+    level, metric = case
+    frame = daily([*noise(60, level=level), *np.clip(np.array(values) + 60, 1, 250)])
+    info = metric_info(metric)
+    base = fit_baseline(frame[:60], metric)
+    last = frame["value"].iloc[-1]
+    moved = min(last + better, max(info.target[0], last)) if last < info.target[0] else max(last - better, min(info.target[1], last))
+    before = judge_chart(frame, metric, baseline=base)["verdict"].iloc[-1]
+    after = judge_chart(frame.assign(value=[*frame["value"][:-1], moved]), metric, baseline=base)["verdict"].iloc[-1]
+    assert (before, after) != ("pass", "fail")
+
+
+def test_a_late_batch_before_the_end_of_the_baseline_is_held_to_the_sudden_limit():
+    late = pd.concat([daily(noise(62)), pd.DataFrame({"time": [pd.Timestamp("2026-02-10T12:00Z")], "value": [55.0]})])
+    judged = judge_chart(late, "brisque", baseline=BASE).set_index("time")["verdict"]
+    assert judged["2026-02-10T12:00Z"] == "fail" and judged["2026-02-10T00:00Z"] == "learning"
+
+
+@pytest.mark.parametrize("shape, most", [(4, 1.7), (2, 2.0)])
+def test_a_lopsided_series_keeps_most_of_the_promise(shape, most):
+    "150 skewed series (by 1 and 1.4), two years each; the standard error is 0.15"
+    rng, found = np.random.default_rng(12), 0
+    for x in rng.gamma(shape, size=(150, 60 + 730)):
+        base = fit_baseline(daily(x[:60]), "brisque", false_alarm_every=365)
+        after = base.residuals(daily(x[60:], "2026-03-02"))
+        found += count_alarms(after[None], base.limits["high"].slow, base.limits["high"].sudden)
+    assert 0.5 < found / 300 < most
 
 
 # Learning and baselines

@@ -30,7 +30,8 @@ def _baseline(store: MetricStore, model: str, series: str, points: pd.DataFrame,
     base = Baseline.from_dict(kept) if kept else None
     if base is None or base.until >= points[TIME].max() or base.since < points[TIME].min(): return None
     if base.false_alarm_every == str(promise): return base
-    taught = points[(points[TIME] >= base.since) & (points[TIME] <= base.until)].tail(base.batches)
+    taught = points[points[TIME].isin(base.taught)]
+    if len(taught) < len(base.taught): return None
     return fit_baseline(taught, series, false_alarm_every=promise, zone=base.zone, page_sd=size)
 
 def backtest_model(

@@ -49,16 +49,12 @@ def calibrate(
     rule = ChartRule(promise, policy.baseline, policy.learn, policy.limit if series == policy.index else None, settings().timezone)
     earlier = store.baseline(model, series)
     if last is not None and last < FEWEST: raise SettingsError(f"expected the newest {FEWEST} batches or more, got {last}")
-    if since is None and until is None and last is None and earlier is not None:
-        kept = Baseline.from_dict(earlier)
-        since, until = kept.since, kept.until
     points = _points(store, model, series, since, until).sort_values(TIME)
     if since is None and until is None and last is None:
-        first = own_baselines(points, series, rule)
+        first = own_baselines(points, series, rule) if earlier is None else [Baseline.from_dict(earlier)]
         if not first:
             raise MetricError(f"{model} {series}: expected {rule.start} clean batches or more, got {len(points)} batches; wait, or name a period")
-        since, until = first[-1].since, first[-1].until
-        points = points[(points[TIME] >= since) & (points[TIME] <= until)]
+        points = points[points[TIME].isin(first[-1].taught)]
     if last is not None: points = points.tail(last)
     log = ParquetLog(settings().under("pages")) if log is None else log
     size = page_sd(log, model, series, points[TIME].min(), points[TIME].max()) if len(points) else None

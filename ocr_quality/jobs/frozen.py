@@ -42,6 +42,10 @@ def sized(rule: ChartRule, past: pd.DataFrame, log: ParquetLog | None, model: st
     return replace(rule, page_sd=page_sd(log, model, series, taught["time"].iloc[0], taught["time"].iloc[-1]))
 
 # %% ../../nbs/jobs/53_frozen.ipynb #8242e6c1
+def _foreign(base: Baseline, past: pd.DataFrame) -> bool:
+    "Whether fewer than half of the batches that taught are among the comparable ones of the past"
+    return bool(base.taught) and past["time"].isin(base.taught).sum() < len(base.taught) / 2
+
 def baseline_for(
     store: MetricStore,
     model: str,
@@ -54,12 +58,14 @@ def baseline_for(
     kept = store.baselines(model, series)
     row = kept.iloc[0] if len(kept) else None
     found = Baseline.from_dict(row["baseline"]) if row is not None else None
+    if found is not None and found.until <= past["time"].max() and _foreign(found, past): found = None
     lasting = found is not None and found.batches >= rule.baseline and found.false_alarm_every == str(rule.false_alarm_every)
     if found is not None and (row["by"] != AUTO or lasting or found.until > past["time"].max()): return found
     own = own_baselines(past, series, sized(rule, past, log, model, series)) if len(past) >= rule.start else []
     if not own: return found
     new = own[-1]
     if found is not None and new.batches <= found.batches and new.false_alarm_every == found.false_alarm_every: return found
+    if len(store.baselines(model, series)) != len(kept): return baseline_for(store, model, series, past, rule, log)
     why = f"the first {new.batches} clean batches"
     store.put_baseline(model, series, new.to_dict(), by=AUTO, reason=why, false_alarm_every=new.false_alarm_every)
     return new

@@ -203,6 +203,7 @@ def set_model(
     "Change some settings of a model; `SettingsError` and no change if one is wrong"
     values = {k: v for k, v in model_settings(store, name).model_dump().items() if k not in unset}
     if values.get("rule") == "chart" and WINDOWED & changes.keys(): del values["rule"]
+    if "rule" in unset: values = {k: v for k, v in values.items() if k not in WINDOWED}
     checked = check_settings(name, values | changes)
     _put(store, {name: checked})
     return checked

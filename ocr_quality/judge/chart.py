@@ -138,10 +138,11 @@ def _learn(rows: _Rows, at: slice, x: np.ndarray, metric: Metric, rule: ChartRul
     return out
 
 def _drifted(base: Baseline, later: pd.DataFrame, metric: Metric) -> bool:
-    "Whether batches that passed on a first baseline are nevertheless worse than it by two standard errors, all together"
+    "Whether batches that passed on a first baseline are nevertheless worse than it by three standard errors, all together"
     if not base.limits or not len(later): return False
-    shift = base.residuals(later).mean() / np.sqrt(1 / len(later) + 1 / base.batches)
-    return bool({"high": shift, "low": -shift, "both": abs(shift)}[metric.worse] > 2)
+    phi = next(iter(base.limits.values())).phi
+    shift = base.residuals(later).mean() / np.sqrt((1 / len(later) + 1 / base.batches) * (1 + phi) / (1 - phi))
+    return bool({"high": shift, "low": -shift, "both": abs(shift)}[metric.worse] > 3)
 
 def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule: ChartRule) -> list[Baseline]:
     "Judge a series on baselines that it makes itself; these"
@@ -160,6 +161,8 @@ def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule:
         _stretch(rows, slice(end, len(x)), series, base, metric)
         value = series[VALUE].to_numpy()
         clean[end:] = ~np.isnan(x[end:]) & pd.isna(rows.alarm[end:]) & (value[end:] >= low) & (value[end:] <= high)
+        onset = _since(rows)[end:, 0]
+        for i in np.flatnonzero(~np.isnan(onset)): clean[max(int(onset[i]), end):end + i + 1] = False
     return made
 
 def baseline_of(
@@ -168,7 +171,8 @@ def baseline_of(
     rule: ChartRule,  # Whose promise is to be kept
 ) -> Baseline:
     "The baseline that `rule` freezes from `clean` batches"
-    return fit_baseline(clean, metric, false_alarm_every=rule.false_alarm_every, zone=rule.zone, page_sd=rule.page_sd, normal=rule.normal)
+    return fit_baseline(clean, metric, false_alarm_every=rule.false_alarm_every, zone=rule.zone, page_sd=rule.page_sd, normal=rule.normal,
+                        lenient=True)
 
 def own_baselines(
     series: pd.DataFrame,  # As for `judge_chart`
@@ -183,8 +187,16 @@ def _frozen(rows: _Rows, series: pd.DataFrame, base: Baseline, metric: Metric) -
     "Judge what came after a frozen baseline"
     if base.metric != metric.name: raise SettingsError(f"expected a baseline of {metric.name}, got one of {base.metric}; calibrate {metric.name}")
     after = int((series[TIME] <= pd.Timestamp(base.until)).sum())
-    rows.base[:after], rows.history[:after] = base, base.batches
-    rows.centre[:after] = base.expected(series[TIME].iloc[:after])
+    early, old = series.iloc[:after], slice(0, after)
+    rows.base[old], rows.history[old] = base, base.batches
+    rows.centre[old] = base.expected(early[TIME])
+    if base.limits and after:
+        rows.z[old], spread = base.residuals(early), base.spread(early["pages"] if "pages" in early else None)
+        for side, limits in base.limits.items():
+            sign = 1 if side == "high" else -1
+            (rows.upper if side == "high" else rows.lower)[old] = rows.centre[old] + sign * spread * limits.sudden
+            rows.alarm[old][sign * rows.z[old] > limits.sudden] = SUDDEN
+        if metric.worse == "low": rows.z[old] *= -1
     _stretch(rows, slice(after, len(series)), series, base, metric)
 
 # %% ../../nbs/judge/35_chart.ipynb #d740d0ad
@@ -241,7 +253,7 @@ def _absolute(rows: _Rows, series: pd.DataFrame, metric: Metric, rule: ChartRule
     value, (low, high) = series[VALUE].to_numpy(), absolute_bounds(rule.limit, metric)
     if metric.direction == "target":
         rows.lower, rows.upper = np.minimum(rows.lower, metric.target[0]), np.maximum(rows.upper, metric.target[1])
-        rows.alarm[(value >= metric.target[0]) & (value <= metric.target[1])] = None
+        rows.alarm[(value >= np.fmin(rows.lower, metric.target[0])) & (value <= np.fmax(rows.upper, metric.target[1]))] = None
     if metric.direction == "size":
         high = min(high, -low)
         rows.lower, low = -rows.upper, -high

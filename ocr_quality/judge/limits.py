@@ -275,8 +275,9 @@ def find_limits(
     v = np.where(keep, u, 0.0)
     phi, tails = credible_phi(v), credible_tails(u[keep], cut)
     if normal: phi, tails = (PHIS == 0.0) + 0.0, np.eye(len(TAILS))[0]
-    mean = float((phi * PHIS).sum())
-    own = v[1:] - mean * v[:-1]
+    mean, seen = float((phi * PHIS).sum()), np.clip(u, -2 * WINSOR, 2 * WINSOR)
+    own = seen[1:] - mean * seen[:-1]
+    lopsided = max(1.0, float(np.sqrt(2 * (np.maximum(seen, 0) ** 2).mean())))
     own = (own - own.mean()) / own.std() if not normal else norm.ppf((np.arange(999) + 0.5) / 999)
     drawn = np.interp(phi_rank, np.cumsum(phi), PHIS) if not normal else np.zeros(WORLDS)
     kind = np.minimum(np.searchsorted(np.cumsum(tails), tail_rank), len(TAILS) - 1)
@@ -287,5 +288,5 @@ def find_limits(
     want = z.size / every * (1.0 if normal else SAFETY)
     tail = max(2 * FEW, int(want))
     wide = np.sort(np.partition(z[1::2].ravel(), -tail)[-tail:])
-    slow, sudden = _solve(z, wide, want)
+    slow, sudden = _solve(z, (1.0 if normal else lopsided) * wide, want)
     return Limits(slow, min(sudden, FAR), float(every), mean, float(1 - tails[0]))
