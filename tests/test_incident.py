@@ -22,7 +22,7 @@ from ocr_quality.jobs.watch import audience_of, check_alerts
 from ocr_quality.records.store import MetricStore
 from ocr_quality.tell.alert import deliver_due, open_deliveries, retry_deliveries
 from ocr_quality.tell.incident import SEVERITIES, TOLD, AlertRules, Seen, incidents_of, observe
-from ocr_quality.tell.incidents import Audience, acknowledge, find_incident, incidents, mute, note, said, story, unmute
+from ocr_quality.tell.incidents import Audience, acknowledge, close, find_incident, held_messages, incidents, mute, note, said, story, unmute
 from ocr_quality.tell.policy import tell
 from ocr_quality.tell.quiet import quiet_until, read_quiet
 
@@ -112,25 +112,82 @@ def test_a_history_run_in_one_go_is_told_as_day_by_day():
 
 
 def test_late_batches_join_what_they_belong_to():
-    events = play("pfppp")
-    for n, expected in [(1, []), (2, ["joined"]), (0, [])]:
-        assert kinds(step(events, seen(n, "f"), AlertRules(), day(9)))[:1] == (expected or (["joined"] if n == 0 else [])), n
-    assert kinds(step(play("fff"), seen(-3, "f"), AlertRules(), day(9))) == ["joined"]
-    assert kinds(step(play("fff"), seen(-30, "f"), AlertRules(), day(9))) == ["opened", "told_opened"]
+    for n, expected in [(1, []), (0, ["reopened", "recovered", "told_over"]), (2, ["reopened", "told_reopened"])]:
+        assert kinds(step(play("pfppp"), seen(n, "f"), RULES, day(9))) == expected, n
+    assert kinds(step(play("fff"), seen(-3, "f"), RULES, day(9))) == ["joined"]
+    assert kinds(step(play("fff"), seen(-30, "f"), RULES, day(9))) == ["opened", "told_opened"]
 
 
-def test_measured_again_and_fine():
+REVISED = [  # batches so far, batch that is seen again, what people are told of it
+    ("ffppp", 4, "f", ["told_reopened"]),
+    ("ffppp", 2, "f", ["told_reopened"]),
+    ("fpppp", 3, "f", ["told_reopened"]),
+    ("fpppp", 4, "f", ["told_reopened"]),
+    ("fpfppp", 1, "f", ["told_over"]),
+    ("ffppp", 4, "c", ["told_reopened"]),
+    ("fpppfppp", 6, "f", ["told_reopened"]),
+    ("fpppfppp", 3, "f", ["told_over"]),
+    ("ffpp", 3, "f", []),  # nobody was told that it is over
+]
+
+
+@pytest.mark.parametrize("letters, n, letter, expected", REVISED, ids=[f"{s}-{n}{c}" for s, n, c, _ in REVISED])
+def test_a_batch_that_fails_after_all_is_told_once(letters, n, letter, expected):
+    events = play(letters)
+    events += step(events, seen(n, letter), RULES, day(20))
+    assert told_kinds(events)[len(told(play(letters))):] == expected
+    again = step(events, seen(n, letter), RULES, day(21))
+    assert again == [] and len({e["event_id"] for e in events}) == len(events)
+    [incident] = incidents_of(events)
+    assert incident.open == (expected != ["told_over"]) and f"b{n:03}" in [e["batch"] for e in incident.failing]
+
+
+def test_one_batch_back_and_forth_is_told_each_time():
+    events = []
+    for n, letter in enumerate("fpfpf"): events += step(events, seen(0, letter), RULES, day(n))
+    assert told_kinds(events) == ["told_opened", "told_recovered", "told_reopened", "told_recovered", "told_reopened"]
+    for n, letter in enumerate("ppp", 1): events += step(events, seen(n, letter), RULES, day(n + 5))
+    assert told_kinds(events)[5:] == ["told_recovered"] and not incidents_of(events)[0].open
+
+
+def test_a_failing_batch_that_comes_late_into_what_is_over_is_told():
+    events = step([], seen(0, "f"), RULES, day(0))
+    for n in (1, 3, 4): events += step(events, seen(n, "p"), RULES, day(n))
+    new = step(events, seen(2, "f"), RULES, day(9))
+    assert told_kinds(new) == ["told_reopened"], "two passed after it, three are needed"
+    assert told_kinds(step(events + new, seen(5, "p"), RULES, day(9))) == ["told_recovered"]
+
+
+def test_a_late_failure_in_what_is_over_waits_for_a_mute_like_the_others():
+    events = [*play("fpfppp"), person("muted", day(6), until=day(9))]
+    events += step(events, seen(1, "f"), RULES, day(7))
+    assert kinds(events)[-1] == "held" and tell(events, RULES, day(8)) == []
+
+
+def closes(events, at): return [person("closed", at, incidents_of(events)[-1].id)]
+
+
+def test_what_was_closed_is_told_to_nobody_and_never_comes_back():
     events = play("ff")
-    events += step(events, seen(0, "p"), AlertRules(), day(3))
-    assert told_kinds(events) == ["told_opened"]
-    events += step(events, seen(1, "p"), AlertRules(), day(3))
-    assert kinds(events)[-3:] == ["passed", "recovered", "told_recovered"] and "measured again" in events[-2]["reason"]
+    events += closes(events, day(2))
+    assert [(i.open, i.closed, i.ended) for i in incidents_of(events)] == [(False, True, day(2))]
+    assert tell(events, AlertRules(escalate_after=timedelta(hours=1)), day(90)) == []
+    assert step(events, seen(1, "f"), RULES, day(3)) == [], "run again"
+    events += step(events, seen(2, "f"), RULES, day(3))
+    events += step(events, seen(3, "f"), RULES, day(3))
+    assert kinds(events)[-3:] == ["opened", "told_opened", "joined"] and [i.open for i in incidents_of(events)] == [False, True]
+    for n in (4, 5, 6): events += step(events, seen(n, "p"), RULES, day(n))
+    assert told_kinds(events)[-1] == "told_recovered" and [i.closed for i in incidents_of(events)] == [True, False]
 
 
-def test_a_batch_that_got_worse_raises_it():
-    events = play("f")
-    assert kinds(step(events, seen(0, "c"), AlertRules(), day(1))) == ["joined", "raised", "told_raised"]
-    assert len(incidents_of(events + step(events, seen(0, "c"), AlertRules(), day(1)))[0].failing) == 1
+def test_the_batch_that_opened_what_was_closed_may_open_another():
+    events = play("ff")
+    events += step(events, seen(0, "p"), RULES, day(2))
+    events += closes(events, day(3))
+    events += step(events, seen(0, "f"), RULES, day(4))
+    assert kinds(events)[-2:] == ["opened", "told_opened"] and len({i.id for i in incidents_of(events)}) == 2
+    events += step(events, seen(2, "f"), RULES, day(5))
+    assert kinds(events)[-1] == "joined" and len({e["event_id"] for e in events}) == len(events)
 
 
 # people
@@ -238,17 +295,17 @@ rule_sets = st.builds(AlertRules, cooldown=st.sampled_from([timedelta(days=d) fo
 
 
 @hypothesis_settings(max_examples=150, deadline=None)
-@given(letters, rule_sets, st.lists(st.tuples(st.integers(0, 39), st.integers(0, 23)), max_size=25),
+@given(letters, rule_sets, st.lists(st.tuples(st.integers(0, 39), st.integers(0, 23), st.sampled_from([None, None, "f", "c", "p"])), max_size=25),
        st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12), st.sampled_from([None, "brisque"])), max_size=3))
 def test_whatever_the_order_of_reruns(batches, rules, again, mutes):
     "Nothing twice, nothing in quiet hours or under a mute, one end an incident's episode, and in the end people know what is so"
     events, at, newest = [], START, {}
-    plan = [(n, n * 24 + 9) for n in range(len(batches))] + [(n, n * 24 + 9 + late) for n, late in again if n < len(batches)]
-    people = sorted([(h, n, None) for n, h in plan] + [(d * 24, None, (d, long, series)) for d, long, series in mutes], key=lambda x: x[0])
+    plan = [(n, n * 24 + 9, batches[n]) for n in range(len(batches))] + [(n, n * 24 + 9 + h, s or batches[n]) for n, h, s in again if n < len(batches)]
+    people = sorted([(h, (n, s), None) for n, h, s in plan] + [(d * 24, None, (d, long, series)) for d, long, series in mutes], key=lambda x: x[0])
     for hours, n, muted in people:
         at = START + timedelta(hours=hours)
         if muted: events.append(person("muted", at, series=muted[2], until=at + timedelta(days=muted[1])))
-        else: events += step(events, seen(n, batches[n]), rules, at)
+        else: events += step(events, seen(*n), rules, at)
     ids = [e["event_id"] for e in events if e["incident"]]
     assert len(ids) == len(set(ids))
     for e in events:
@@ -505,6 +562,52 @@ def test_an_escalation_goes_to_others_and_they_hear_of_the_end(store):
     for n, letter in enumerate("ffppp"): log(store, n, letter, rules=rules, audience=both)
     assert [(d["kind"], d["recipient"]) for d in store.due_deliveries()] == [
         ("told_opened", TO[0]), ("escalated", both.escalate_to[0]), ("told_recovered", TO[0]), ("told_recovered", both.escalate_to[0])]
+
+
+def test_closing_ends_what_no_batch_ends(store):
+    log(store, 0, "f")
+    [a] = incidents(store).incident
+    for bad in ("", " "):
+        with pytest.raises(AlertError, match="expected a reason"): close(store, a, bad)
+    assert close(store, a[:5], "retired", by="ana", now=day(3)) == a
+    with pytest.raises(AlertError, match="is over since 2026-03-05"): close(store, a, "again")
+    with pytest.raises(AlertError, match="is over since 2026-03-05"): acknowledge(store, a, "ana")
+    [row] = incidents(store).to_dict("records")
+    assert (row["state"], row["recovered"], row["told"] + row["undelivered"]) == ("closed", pd.Timestamp(day(3)), 1)
+    last = story(store, a)["events"].iloc[-1]
+    assert (last["kind"], last["who"], last["reason"]) == ("closed", "ana", "retired")
+    assert note(store, "m", RULES, TEAM, now=day(60)) == [] and len(incidents(store, since=day(4))) == 0
+    log(store, 4, "f")
+    assert incidents(store).state.tolist() == ["open", "closed"] and store.deliveries()["kind"].tolist() == ["told_opened"] * 2
+
+
+def test_what_a_late_failure_says(store):
+    for n, letter in enumerate("fpfppp"): log(store, n, letter)
+    log(store, 1, "f", now=day(20))
+    [a] = incidents(store).incident
+    assert story(store, a)["messages"]["title"].iloc[-1] == "m: batch b001 fails after all in what is over, 3 batches, 3 days"
+    [text] = [t for t in said(store, store.past("m")) if "after all" in t]
+    assert "Late:" in text and "Held back" not in text and "Over:" in text and len(store.alerts()) == 3
+
+
+def test_unknown_names_are_refused(store):
+    log(store, 0, "f")
+    for call in (lambda: incidents(store, "typo"), lambda: check_alerts(store, ["typo"], deliver=False)):
+        with pytest.raises(AlertError, match=r"expected a model \(m\), got 'typo'"): call()
+    with pytest.raises(AlertError, match=r"expected the full id of an alert \(a0\), got 'nonsense'"): retry_deliveries(store, "nonsense")
+
+
+def test_what_is_held_says_why(store):
+    rules = AlertRules(quiet=read_quiet("20:00-07:00"))
+    log(store, 0, "f", rules=rules)
+    night = day(0) + timedelta(hours=23)
+    assert open_deliveries(store, night)["held"].tolist() == [f"quiet hours until {day(1) + timedelta(hours=7):%Y-%m-%dT%H:%M:%SZ}"]
+    assert open_deliveries(store, day(1) + timedelta(hours=8))["held"].tolist() == [None]
+    mute(store, "m", day(9), "holidays", now=day(0))
+    assert open_deliveries(store, night)["held"].tolist() == ["muted until 2026-03-11T00:00:00Z"]
+    for n in (1, 2, 3): log(store, n, "p", rules=rules)
+    assert held_messages(store, day(4))[["message", "reason"]].values.tolist() == [["told_recovered", "muted until 2026-03-11T00:00:00Z"]]
+    assert held_messages(store, day(9)).empty
 
 
 # real mail

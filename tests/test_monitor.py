@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 
 import cv2
 import numpy as np
@@ -361,3 +362,66 @@ def test_an_absolute_limit_holds_from_the_first_batch(tmp_path, store):
     write(tmp_path / "in", "2026-03-01", blur=0.9)
     outcome = run(tmp_path / "in", store)
     assert outcome.failed and outcome.batches.limit.tolist() == [1.0]
+
+
+# the end of an incident where batches have no verdict of their own
+
+def incident_of(store):
+    [row] = incidents(store).to_dict("records")
+    return row["state"], row["batches"]
+
+
+def test_an_incident_ends_though_the_series_never_varies(tmp_path, store):
+    "A chart of a constant series with an absolute limit has no variation, never pass"
+    set_model(store, "m", rule="chart", limit=60.0, unset=["k", "min_points"])
+    start = parse_time("2026-03-01T00:00:00Z")
+    for n in range(36):
+        folder = tmp_path / "in" / f"{start + timedelta(days=n):%Y-%m-%d}"
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "page.png"), synth.degrade(SHEETS[0], "blur", 0.9) if n == 32 else SHEETS[0])
+    got = run(tmp_path / "in", store).batches
+    assert got.verdict.tolist()[30:] == ["no variation"] * 2 + ["fail"] + ["no variation"] * 3, got[["value", "limit", "verdict", "reason"]].tail(6)
+    assert incident_of(store) == ("recovered", 1)
+    assert [e["batch"] for e in store.past("m") if e["kind"] == "recovered"] == [got.batch.iloc[-1]], "three that are fine"
+
+
+@pytest.fixture
+def stands(store):
+    "How a batch stands in an incident of the series brisque: `stands(brisque's verdict, its limits, verdict of the index contrast)`"
+    from types import SimpleNamespace
+
+    import pandas as pd
+
+    from ocr_quality.tell.incident import AlertRules, Seen
+    from ocr_quality.tell.incidents import Audience, note
+    at = parse_time("2026-03-01T00:00:00Z")
+    def stand(verdict, lower, upper, index="pass", series="brisque"):
+        note(store, "m", AlertRules(), Audience(), [Seen("b", at, "fail", series, {series: "warning"}, 80.0, 60.0)], now=at)
+        rows = {n: pd.Series({"verdict": v, "lower": lo, "upper": up, "value": 1.0}) for n, v, lo, up in
+                [("brisque", verdict, lower, upper), ("contrast", index, np.nan, np.nan)]}
+        overall = "fail" if "fail" in (verdict, index) else index
+        return monitor._standing(SimpleNamespace(store=store, model="m"), rows, overall, "contrast")
+    return stand
+
+
+@pytest.mark.parametrize("verdict, lower, upper, index, expected", [
+    ("pass", 1, 60, "pass", "pass"), ("no variation", np.nan, np.nan, "pass", "pass"), ("no variation", np.nan, np.nan, "learning", "pass"),
+    ("learning", np.nan, 60, "learning", "pass"), ("learning", np.nan, np.nan, "learning", "learning"), ("learning", 1, np.nan, "pass", "learning"),
+    ("missing", np.nan, 60, "pass", "missing"), ("pass", 1, 60, "missing", "pass"), ("fail", 1, 60, "pass", "fail"), ("pass", 1, 60, "fail", "fail")])
+def test_what_ends_an_incident_is_what_failed_in_it(stands, verdict, lower, upper, index, expected):
+    assert stands(verdict, lower, upper, index) == expected
+
+
+def test_without_an_incident_or_its_series_the_index_speaks(stands, store):
+    assert stands("missing", np.nan, np.nan, "pass", series="noise") == "pass"
+    assert stands("pass", np.nan, np.nan, "missing", series="noise") == "missing"
+
+
+def test_an_incident_while_learning_ends_when_batches_are_within_the_limit(tmp_path, store):
+    set_model(store, "m", limit=60.0, min_points=25)
+    for n in range(1, 4): write(tmp_path / "in", f"2026-03-{n:02d}")
+    write(tmp_path / "in", "2026-03-04", blur=0.9)
+    for n in range(5, 8): write(tmp_path / "in", f"2026-03-{n:02d}")
+    got = run(tmp_path / "in", store).batches
+    assert got.verdict.tolist() == ["learning"] * 3 + ["fail"] + ["learning"] * 3, got[["value", "verdict", "reason"]]
+    assert incident_of(store) == ("recovered", 1)

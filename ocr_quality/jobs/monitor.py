@@ -34,7 +34,7 @@ from ..records.parquet_log import ParquetLog
 from ..records.store import MetricStore
 from ..tell.alert import SHARES, alert_facts, alert_fields, alert_key, alert_text, deliver_due
 from ..tell.change import cause_facts
-from ..tell.incident import TOLD, Seen, cause_of, severity_of
+from ..tell.incident import NO_BATCH, TOLD, Seen, cause_of, incidents_of, severity_of
 from ..tell.incidents import note, said
 from ..tell.report import batch_report
 
@@ -144,14 +144,28 @@ def _facts(run: _Run, found: _Found) -> dict:
     return alert_facts(run.model, found.series, name, found.batch.time, found.judged[found.series].iloc[-1], pages, moves, tags, worst,
                        report_path(run.home, run.model, name), run.show_pages, cause_facts(cause))
 
+def _held_to(row: pd.Series, series: str) -> bool:
+    "Whether a row that did not fail says that its series is fine: it passed, never varies, or is within a limit while learning"
+    edges = {"low": [LOWER], "high": [UPPER]}.get(metric_info(series).worse, [LOWER, UPPER])
+    return row[VERDICT] in ("pass", "no variation") or row[VERDICT] == "learning" and bool(pd.notna(row[edges]).any())
+
+def _standing(run: _Run, last: dict[str, pd.Series], verdict: str, series: str) -> str:
+    "The verdict that may end an incident: pass where the series that failed in it are fine again, also without a verdict of their own"
+    if verdict == "fail": return verdict
+    failed = {name for i in incidents_of(run.store.past(run.model)) if i.open and i.stream != NO_BATCH for name in i.series}
+    if not failed: return verdict
+    doubtful = [name for name in sorted(failed & set(last)) or [series] if not _held_to(last[name], name)]
+    return last[doubtful[0]][VERDICT] if doubtful else "pass"
+
 def _seen(run: _Run, batch: Batch, judged: dict[str, pd.DataFrame], verdict: str, series: str) -> Seen:
     "A judged batch as the policy takes it"
     last, rules, limits = {name: frame.iloc[-1] for name, frame in judged.items()}, run.policy.alert_rules(), rules_of(run.policy)
     failing = {name: severity_of(cause_of(row, name, limits[name].limit), rules) for name, row in last.items() if row[VERDICT] == "fail"}
     number = lambda x: float(x) if pd.notna(x) else None  # noqa: E731
     values = {name: number(row[VALUE]) for name, row in last.items() if name not in SHARES or name in failing}
-    return Seen(batch.name, batch.time, verdict, series, failing, number(last[series][VALUE]), number(crossed_limit(last[series], series)), values,
-                alert_key(run.model, batch.name) if verdict == "fail" else None)
+    stands, alert = _standing(run, last, verdict, series), alert_key(run.model, batch.name) if verdict == "fail" else None
+    row = last[series]
+    return Seen(batch.name, batch.time, stands, series, failing, number(row[VALUE]), number(crossed_limit(row, series)), values, alert)
 
 def _note(run: _Run, seen: Seen, facts: dict | None) -> list[dict]:
     "Store the alert, if there is one, and what the batch means for the model's incident"

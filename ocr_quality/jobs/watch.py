@@ -18,7 +18,7 @@ from ..logs import get_logger
 from ..records.store import MetricStore
 from ..tell.alert import alert_key, deliver_due
 from ..tell.incident import NO_BATCH, Seen, severity_of
-from ..tell.incidents import Audience, note
+from ..tell.incidents import Audience, check_model_name, note
 from ..tell.wording import when
 
 # %% ../../nbs/jobs/59_watch.ipynb #d31a21c9
@@ -69,13 +69,14 @@ def check_model(
 # %% ../../nbs/jobs/59_watch.ipynb #88cd7f1b
 def check_alerts(
     store: MetricStore,
-    models: Iterable[str] | None = None,  # None: all
+    models: Iterable[str] | None = None,  # None: all; `AlertError` for one that is not there
     now: datetime | None = None,  # None: the present
     deliver: bool = True,  # Whether to try what is due to be delivered, too
 ) -> pd.DataFrame:  # Events that were written: `model incident kind severity batch series reason at`
     "Look at every model for batches that did not come and for messages that are due; idempotent"
     found, columns = [], ["model", "incident", "kind", "severity", "batch", "series", "reason", "at"]
-    for model in sorted({*store.model_names(), *store.event_models()}) if models is None else models:
+    names = sorted({*store.model_names(), *store.event_models()}) if models is None else [check_model_name(store, m, "check") for m in models]
+    for model in names:
         try: found += [e | {"model": model} for e in check_model(store, model, now)]
         except OcrQualityError as e: get_logger(__name__).error("the alerts of %s could not be checked: %s", model, e)
     if deliver: deliver_due(store, now)

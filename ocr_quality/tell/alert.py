@@ -255,13 +255,15 @@ def _send(store: MetricStore, due: dict) -> Sent:
     except Exception as e: return Sent("failed", redact_text(f"the message could not be written: {type(e).__name__}: {e}"))
     return send_message(due["recipient"], *message, pictures)
 
-def _waits(store: MetricStore, due: dict, now: datetime, mutes: dict[str, dict]) -> bool:
-    "Whether a delivery has to wait, since its model or all its series are muted, or it is quiet"
+def _waits(store: MetricStore, due: dict, now: datetime, mutes: dict[str, dict]) -> str | None:
+    "Why a delivery has to wait: its model or all its series are muted, or it is quiet; None where it may go"
     model, said = due["model"], due["detail"] or {}
     if model not in mutes: mutes[model] = mutes_of(store.past(model), now)
     muted = mutes[model]
-    if None in muted or said.get("series") and set(said["series"]) <= set(muted): return True
-    return bool(said.get("quiet") and quiet_until(read_quiet(said["quiet"]), now))
+    series = [None] if None in muted else said.get("series") or []
+    if series and set(series) <= set(muted): return f"muted until {min(muted[name]['detail']['until'] for name in series)}"
+    quiet = quiet_until(read_quiet(said["quiet"]), now) if said.get("quiet") else None
+    return f"quiet hours until {format_time(quiet)}" if quiet else None
 
 def deliver_due(
     store: MetricStore,
@@ -317,22 +319,34 @@ def send_alert(
 def open_deliveries(
     store: MetricStore,
     now: datetime | None = None,  # None: the present
-) -> pd.DataFrame:  # `alert_id incident kind recipient` (redacted) `state` (due, sending, unclear, failed) `attempts error next_try`
-    "Deliveries that no recipient has confirmed"
-    frame = store.deliveries()
-    lost = (frame["state"] == "sending") & (frame["updated"] < pd.Timestamp(now or utc_now()) - UNCLEAR_AFTER)
+    alert_id: str | None = None,  # Only this alert's
+) -> pd.DataFrame:  # `alert_id incident kind recipient` (redacted) `state` (due, sending, unclear, failed) `attempts error next_try held`
+    "Deliveries that no recipient has confirmed, and why those wait that are held (`held`: muted until …, quiet hours until …)"
+    now, mutes = now or utc_now(), {}
+    held = {d["id"]: _waits(store, d, now, mutes) for d in store.due_deliveries(now + timedelta(days=366), alert_id, lease=None)}
+    frame = store.deliveries(alert_id)
+    frame = frame.assign(held=pd.Series([held.get(i) for i in frame["id"]], frame.index, object))
+    lost = (frame["state"] == "sending") & (frame["updated"] < pd.Timestamp(now) - UNCLEAR_AFTER)
     frame = frame.assign(state=frame["state"].mask(lost, "unclear"), error=frame["error"].mask(
         lost, "the sender stopped after it had begun; the message may have arrived, and is not repeated unless asked for"))
     return frame[frame["state"] != "sent"][
-        ["id", "alert_id", "incident", "kind", "recipient", "state", "attempts", "error", "next_try"]].reset_index(drop=True)
+        ["id", "alert_id", "incident", "kind", "recipient", "state", "attempts", "error", "next_try", "held"]].reset_index(drop=True)
+
+def _check_alert(store: MetricStore, alert_id: str) -> None:
+    "`AlertError` naming some that have something open, or any, unless there is such an alert"
+    known = store.alerts()["alert_id"].tolist()
+    if alert_id in known: return
+    some = [a for a in dict.fromkeys(open_deliveries(store)["alert_id"]) if isinstance(a, str)] or known
+    names = ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
+    raise AlertError(f"retry: expected the full id of an alert ({names or 'there is none yet'}), got {alert_id!r}")
 
 def retry_deliveries(
     store: MetricStore,
-    alert_id: str | None = None,  # Only this alert's
+    alert_id: str | None = None,  # Only this alert's; `AlertError` for one that is not there
 ) -> pd.DataFrame:  # As from `deliver_due`
     "Try everything that is not confirmed now, whatever its next attempt would have been; what is being sent is left alone"
-    frame = open_deliveries(store)
-    if alert_id is not None: frame = frame[frame["alert_id"] == alert_id]
+    if alert_id is not None: _check_alert(store, alert_id)
+    frame = open_deliveries(store, alert_id=alert_id)
     for row in frame[frame["state"] != "sending"].to_dict("records"):
         store.mark_delivery(row["id"], False, row["error"] if isinstance(row["error"], str) else None, utc_now())
     return deliver_due(store, alert_id=alert_id)

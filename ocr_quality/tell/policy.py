@@ -33,9 +33,9 @@ def state_of(
     incident: Incident,
     mutes: dict,  # From `mutes_of`
     now: datetime,
-) -> str:  # open, acknowledged, muted or recovered
+) -> str:  # open, acknowledged, muted, recovered or closed
     "How an incident stands"
-    if not incident.open: return "recovered"
+    if not incident.open: return "closed" if incident.closed else "recovered"
     if is_muted(incident, mutes): return "muted"
     return "acknowledged" if acknowledgement(incident, now) else "open"
 
@@ -49,6 +49,7 @@ class _Due:
 
 def _due(incident: Incident, rules: AlertRules, mutes: dict, now: datetime) -> _Due | None:
     "The one message that would bring people up to date with an incident"
+    if incident.closed: return None
     told = [e for e in incident.events if e["kind"] in TOLD]
     knows = [e for e in told if e["kind"] != "escalated"]
     believed_open = bool(knows) and knows[-1]["kind"] not in OVER

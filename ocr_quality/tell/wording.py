@@ -93,8 +93,11 @@ def _words(incident: Incident, event: dict, model: str) -> dict:
     worst = worst_batch(incident)
     said = f", worst {metric_words(worst['series'])} {number(worst['detail']['value'])}" if worst else ""
     if kind == "reminded": return {"title": f"{model}: still failing, {batches(n)} since {when(incident.since)}{said}", "lines": _so_far(incident)}
+    late = over["detail"].get("late") if kind == "told_over" else None
     held = [("Held back", "it began and ended while messages waited")] if kind == "told_over" else []
-    title = f"{model}: {'failed and recovered' if held else 'recovered'} after {batches(n)}, {span_words(lasted(incident))}"
+    if late: held = [("Late", f"batch {late} came, or was measured again, when this was over, and fails; enough batches after it pass")]
+    what = f"batch {late} fails after all in what is over," if late else f"{'failed and recovered' if held else 'recovered'} after"
+    title = f"{model}: {what} {batches(n)}, {span_words(lasted(incident))}"
     return {"title": title, "lines": [*_ended(incident), *held]}
 
 def message_words(
