@@ -300,7 +300,8 @@ rule_sets = st.builds(AlertRules, cooldown=st.sampled_from([timedelta(days=d) fo
 def test_whatever_the_order_of_reruns(batches, rules, again, mutes):
     "Nothing twice, nothing in quiet hours or under a mute, one end an incident's episode, and in the end people know what is so"
     events, at, newest = [], START, {}
-    plan = [(n, n * 24 + 9, batches[n]) for n in range(len(batches))] + [(n, n * 24 + 9 + h, s or batches[n]) for n, h, s in again if n < len(batches)]
+    plan = [(n, n * 24 + 9, letter) for n, letter in enumerate(batches)]
+    plan += [(n, n * 24 + 9 + h, letter or batches[n]) for n, h, letter in again if n < len(batches)]
     people = sorted([(h, (n, s), None) for n, h, s in plan] + [(d * 24, None, (d, long, series)) for d, long, series in mutes], key=lambda x: x[0])
     for hours, n, muted in people:
         at = START + timedelta(hours=hours)
