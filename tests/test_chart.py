@@ -135,6 +135,20 @@ def test_a_better_last_value_while_learning(values, better):
     assert before == "fail" or after != "fail"
 
 
+@settings(max_examples=25, deadline=None)
+@given(lists, st.integers(0, 119))
+def test_a_verdict_does_not_know_the_future(values, cut):
+    frame = daily([*noise(60, 3), *values])
+    now, later = (judge_chart(o, "brisque")["verdict"].tolist() for o in (frame[: cut + 1], frame))
+    assert now == later[: len(now)]
+
+
+def test_a_later_fault_does_not_reach_back_into_the_baseline():
+    for seed in (3, 5, 7):
+        frame, _ = synth.series(110, fault="step", onset=80, size=1.0, seed=seed)
+        assert judge_chart(frame, "brisque")["history"].iloc[-1] == 60
+
+
 @settings(max_examples=40, deadline=None)
 @given(lists)
 def test_the_limit_shown_is_the_one_that_decides(values):

@@ -144,6 +144,14 @@ def _drifted(base: Baseline, later: pd.DataFrame, metric: Metric) -> bool:
     shift = base.residuals(later).mean() / np.sqrt((1 / len(later) + 1 / base.batches) * (1 + phi) / (1 - phi))
     return bool({"high": shift, "low": -shift, "both": abs(shift)}[metric.worse] > 3)
 
+def _unclean(clean: np.ndarray, end: int, onset: np.ndarray, enough: int) -> None:
+    "Take out the batches since the onset of each alarm, as it is known when it alarms, until there are `enough`; what comes later teaches nobody"
+    for i in range(end, len(clean)):
+        if onset[i] == onset[i]: clean[max(int(onset[i]), end):i + 1] = False
+        if clean[:i + 1].sum() >= enough:
+            clean[i + 1:] = False
+            return
+
 def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule: ChartRule) -> list[Baseline]:
     "Judge a series on baselines that it makes itself; these"
     made: list[Baseline] = []
@@ -161,8 +169,7 @@ def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule:
         _stretch(rows, slice(end, len(x)), series, base, metric)
         value = series[VALUE].to_numpy()
         clean[end:] = ~np.isnan(x[end:]) & pd.isna(rows.alarm[end:]) & (value[end:] >= low) & (value[end:] <= high)
-        onset = _since(rows)[end:, 0]
-        for i in np.flatnonzero(~np.isnan(onset)): clean[max(int(onset[i]), end):end + i + 1] = False
+        _unclean(clean, end, _since(rows)[:, 0], rule.baseline)
     return made
 
 def baseline_of(
