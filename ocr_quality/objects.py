@@ -101,23 +101,32 @@ def _locate(uri: str) -> tuple:
 # %% ../nbs/03_objects.ipynb #559c7d80
 _CAUSES = (
     (r"NoSuchBucket", "no such bucket", "check the name"),
-    (r"NotFound|NoSuchKey|404|No such file", "not found", "check the name"),
+    (r"NotFound|NoSuchKey|code: 404|No such file", "not found", "check the name"),
     (r"SignatureDoesNotMatch|InvalidAccessKeyId|ExpiredToken|Unauth|InvalidToken|credential", "credentials refused",
      "check the key, AWS_PROFILE and the clock"),
-    (r"PermissionDenied|Permission denied|AccessDenied|Forbidden|403", "permission denied", "check the key and its rights"),
+    (r"PermissionDenied|Permission denied|AccessDenied|code: 403", "permission denied", "check the key and its rights"),
     (r"InvalidPath|illegal character|empty path segment", "a key with an empty, dotted or unprintable part", "rename that object"),
-    (r"PermanentRedirect|AuthorizationHeaderMalformed|301", "wrong region", "set AWS_DEFAULT_REGION to the bucket's region"),
+    (r"PermanentRedirect|AuthorizationHeaderMalformed|code: 301|incorrectly configured region", "wrong region", "set AWS_DEFAULT_REGION to the bucket's region"),
     (r"Is a directory|Not a directory", "not a file", "name a file"),
-    (r"timed? ?out|Connect|error sending request|dns|retries", "no answer", "check the endpoint and the network, then run again"))
+    (r"code: 5\d\d", "out of order", "run again later"),
+    (r"timed? ?out|Connect|error sending request|dns", "no answer", "check the endpoint and the network, then run again"))
 
 def _first_line(e: BaseException) -> str:
     "The message of `e` without its debug dump, on one line of at most 200 characters"
     text = re.split(r"\s*\n\s*(?:Debug source|\n)", str(e))[0]
     return re.sub(r"\s+", " ", text).strip()[:200] or type(e).__name__
 
+def _said(e: BaseException) -> str:
+    "What `e` says of the cause, without the names and numbers of what was asked: a key or a port may hold any word and any 404"
+    if isinstance(e, OSError) and e.strerror: return f"{type(e).__name__} {e.strerror}"
+    text = str(e).partition("\n\nDebug source")[0]
+    text = re.sub(r"^.*?Error performing \w+ \S+ in .*? - ", "", text, flags=re.S)
+    text = re.sub(r"<(?!Code>)(\w+)>[^<]*</\1>", "", text)
+    return f"{type(e).__name__} {text}"
+
 def source_error(uri: str, e: BaseException) -> SourceError:
     "`SourceError` for the failure `e` of `uri`, with a stable short `reason`"
-    text = f"{type(e).__name__} {e}"
+    text = _said(e)
     reason, advice = next(((r, a) for pattern, r, a in _CAUSES if re.search(pattern, text, re.I)), (_first_line(e), "look at the store"))
     if isinstance(e, PermissionError): advice = "check its rights"
     if isinstance(e, FileNotFoundError) and reason != "no such bucket": reason, advice = "not found", "check the name"

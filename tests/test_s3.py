@@ -198,6 +198,62 @@ def test_a_dead_endpoint_answers_in_seconds(bucket, monkeypatch):
     assert time.monotonic() - began < 30
 
 
+class Silent(BaseHTTPRequestHandler):
+    "A store that hangs up without an answer"
+    def do_GET(self): self.close_connection = True
+    do_HEAD = do_PUT = do_GET
+
+    def log_message(self, *args): pass
+
+
+def listen_with(digits, handler):
+    "A server on a port with these digits in its number"
+    for port in (p for p in range(10_000, 65_000) if digits in str(p)):
+        try: return HTTPServer(("127.0.0.1", port), handler)
+        except OSError: pass
+    raise RuntimeError(f"no free port with {digits} in it")
+
+
+@pytest.mark.parametrize("digits", ["301", "403", "404"])
+@pytest.mark.parametrize("key", ["day/a.png", "credentials/403/404.png", "Forbidden/NoSuchBucket.png"])
+def test_neither_port_nor_key_is_the_cause(bucket, monkeypatch, digits, key):
+    with listen_with(digits, Silent) as silent:
+        Thread(target=silent.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.server_port}")
+        monkeypatch.setenv("OCR_QUALITY_REMOTE_RETRIES", "0")
+        for verb in (list_files, read_bytes, exists, lambda u: write_bytes(u, b"")):
+            with pytest.raises(SourceError, match="no answer; check the endpoint"): verb(f"s3://scans/{key}")
+        silent.shutdown()
+
+
+STATUS = {301: "wrong region", 401: "credentials refused", 403: "permission denied", 404: "not found", 500: "out of order", 503: "out of order"}
+
+
+@pytest.mark.parametrize("status", STATUS)
+def test_a_bare_status_has_its_reason(bucket, monkeypatch, status):
+    class Bare(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args): pass
+    with HTTPServer(("127.0.0.1", 0), Bare) as bare:
+        Thread(target=bare.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{bare.server_port}")
+        monkeypatch.setenv("OCR_QUALITY_REMOTE_RETRIES", "0")
+        with pytest.raises(SourceError) as e: read_bytes("s3://scans/credentials/a.png")
+        assert e.value.reason == STATUS[status]
+        bare.shutdown()
+
+
+def test_the_cause_on_a_disk_is_the_systems(tmp_path):
+    folder = tmp_path / "NoSuchBucket 403"
+    folder.mkdir()
+    with pytest.raises(SourceError, match="not a file; name a file"): read_bytes(str(folder))
+    with pytest.raises(SourceError, match="not found; check the name"): read_bytes(str(folder / "timed out.png"))
+
+
 def test_a_store_that_stays_silent_is_given_up(bucket, monkeypatch):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
