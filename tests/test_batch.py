@@ -123,7 +123,15 @@ def test_a_fault_in_a_metric_on_a_later_page_is_its_reason(tmp_path):
 # the end
 
 
-def test_ctrl_c_drops_what_is_queued(tmp_path):
+@pytest.fixture
+def ctrl_c():
+    "SIGINT interrupts, also where the tests run in the background of a shell, which ignores it"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_drops_what_is_queued(tmp_path, ctrl_c):
     folder, calls = files_of(tmp_path / "in", 60), []
 
     @metric("demo_stop", "lower", "calls", (0, np.inf))
@@ -139,7 +147,7 @@ def test_ctrl_c_drops_what_is_queued(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_does_not_finish_a_long_file(tmp_path, workers):
+def test_ctrl_c_does_not_finish_a_long_file(tmp_path, ctrl_c, workers):
     fax(tmp_path / "fax.tif", 200)
     calls = []
 

@@ -285,6 +285,12 @@ def test_told_back_and_forth_in_one_night_is_no_news():
     assert tell(events, NIGHT, day(4) + timedelta(hours=7)) == [], "people were told it is open, and it is"
 
 
+def test_raised_is_noted_once_an_episode():
+    events = play("ffff")
+    for n, letter in ((4, "c"), (4, "p"), (5, "c"), (6, "f"), (7, "c")): events += step(events, seen(n, letter), AlertRules(), day(n))
+    assert kinds(events).count("raised") == 1 and len({e["event_id"] for e in events}) == len(events)
+
+
 # whatever happens
 
 letters = st.text("fffcipplnm", max_size=40)

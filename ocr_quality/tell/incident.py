@@ -223,8 +223,8 @@ def _fails(incidents: list[Incident], seen: Seen, rules: AlertRules, model: str,
     if home is None: return [_of_batch("opened", _new_id(incidents, model, seen), seen, 0, at)]
     if not home.open: return _returns(home, seen, rules, at)
     new = [_of_batch("joined", home.id, seen, _times(home, seen.batch), at)]
-    before = home.severity()
-    if before and SEVERITIES.index(level) > SEVERITIES.index(before):
+    known = [home.severity(), *(e["severity"] for e in home.lately if e["kind"] == "raised")]
+    if known[0] and SEVERITIES.index(level) > SEVERITIES.index(worst_severity(known)):
         more = {"batch": seen.batch, "series": seen.series, "time": seen.time, "severity": level}
         new.append(new_event("raised", home.id, f"raised:{home.episode}:{level}", at, **more))
     return new
