@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Quiet', 'Verbose', 'Log', 'Pattern', 'Metrics', 'Workers', 'AsJson', 'OneLineErrors', 'mute', 'begin', 'instant',
-           'names', 'cell', 'shorten', 'fit', 'show', 'to_json', 'records']
+           'names', 'cell', 'shorten', 'table_width', 'fit', 'show', 'to_json', 'records']
 
 # %% ../nbs/80_cli_common.ipynb #482066a2
 import json
@@ -100,17 +100,20 @@ def shorten(text: str, width: int) -> str:
     "`text` within `width` characters, its middle left out"
     return text if len(text) <= width else text[: (width - 1) // 2] + "…" + text[len(text) - width // 2 :]
 
+def table_width(texts: dict[str, list[str]]) -> int:
+    "Characters that a table with these columns takes"
+    return sum(max(map(len, [c, *t])) for c, t in texts.items()) + 3 * (len(texts) - 1) + 4
+
 def fit(texts: dict[str, list[str]], width: int, optional: list[str]) -> dict[str, list[str]]:
-    "The columns of a table that fit into `width`: optional ones go first, from the right, then long texts are shortened"
-    def widths() -> dict[str, int]: return {c: max(map(len, [c, *t])) for c, t in texts.items()}
-    def missing() -> int: return sum(widths().values()) + 3 * (len(texts) - 1) + 2 - width
+    "The columns of a table that should fit into `width`: optional ones go first, from the right, then texts are shortened to 16 at least"
     for column in reversed(optional):
-        if missing() > 0 and column in texts: texts = {c: t for c, t in texts.items() if c != column}
-    while (over := missing()) > 0:
-        column, longest = max(widths().items(), key=lambda item: item[1])
-        if longest <= 16: break
-        room = max(longest - over, 16)
-        texts = texts | {column: [shorten(t, room) for t in texts[column]]}
+        if table_width(texts) > width: texts = {c: t for c, t in texts.items() if c != column}
+    while (over := table_width(texts) - width) > 0:
+        least = {c: max(16, len(c)) for c in texts}
+        longest = {c: n for c, t in texts.items() if (n := max(map(len, t), default=0)) > least[c]}
+        if not longest: break
+        column = max(longest, key=longest.get)
+        texts = texts | {column: [shorten(t, max(longest[column] - over, least[column])) for t in texts[column]]}
     return texts
 
 def show(
@@ -119,14 +122,16 @@ def show(
     width: int | None = None,  # None: the terminal's; no limit where the output is none
     **styles: str,  # Style by column
 ) -> None:
-    "Print a frame as a table, and say which columns did not fit"
+    "Print a frame as a table, and say which columns did not fit; where too many must be left, a line each value"
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
     console = Console()
     room = width or (console.width if sys.stdout.isatty() else 10_000)
-    texts = fit({str(c): [cell(v) for v in frame[c]] for c in frame.columns}, room, list(optional))
+    whole = {str(c): [cell(v) for v in frame[c]] for c in frame.columns}
+    texts = fit(whole, room, list(optional))
+    if table_width(texts) > room: return _show_lines(whole)
     table = Table(box=SIMPLE_HEAD)
     for column in texts:
         number = frame[column].dtype.kind in "fiu"
@@ -135,6 +140,13 @@ def show(
     Console(width=max(room, console.width) if not sys.stdout.isatty() else None).print(table)
     left = [c for c in frame.columns if c not in texts]
     if left: typer.echo(f"{', '.join(left)}: no room here; a wider terminal, --json or a file shows them")
+
+def _show_lines(texts: dict[str, list[str]]) -> None:
+    "Print the rows of a table one below the other, a line each value"
+    label = max(map(len, texts))
+    for i, row in enumerate(zip(*texts.values(), strict=True)):
+        if i: typer.echo()
+        for column, text in zip(texts, row, strict=True): typer.echo(f"{column:<{label}}  {text}")
 
 def to_json(value) -> str:
     "JSON text: times as RFC 3339, missing and non-finite numbers as null"

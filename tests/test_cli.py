@@ -1,13 +1,28 @@
 "The commands as a user meets them: output forms, exit codes, one-line errors"
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from datetime import timedelta
+from pathlib import Path
 
 import cv2
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ocr_quality import synth
 from ocr_quality.cli import app
+from ocr_quality.cli_common import fit, shorten, show, table_width
+from ocr_quality.core import parse_time
+from ocr_quality.records.store import MetricStore
 
 
 @pytest.fixture
@@ -120,3 +135,59 @@ def test_plugins_register_metrics(scans, home, tmp_path, monkeypatch):
 def test_logs_are_json_where_asked(scans, home):
     lines = ask("run", scans, "--model", "m", "--quiet", "--log", "json", "--verbose").stderr.splitlines()
     assert lines and all({"time", "level", "message"} <= set(json.loads(line)) for line in lines)
+
+
+# in a terminal
+
+tables = st.dictionaries(st.text("abc_", min_size=1, max_size=24), st.tuples(st.text("xy1", max_size=60), st.text("xy1", max_size=20)).map(list),
+                         min_size=1, max_size=8)
+
+
+@given(tables, st.integers(1, 200), st.integers(0, 8))
+def test_a_table_is_cut_no_more_than_it_must(texts, width, keep):
+    optional = list(texts)[keep:]
+    got = fit(texts, width, optional)
+    assert [c for c in texts if c in got] == list(got) and not [c for c in texts if c not in got and c not in optional]
+    if table_width(texts) <= width: assert got == texts
+    if table_width(got) > width: assert not set(got) & set(optional) and all(len(t) <= max(16, len(c)) for c, column in got.items() for t in column)
+    for c, column in got.items():
+        assert all(shorten(whole, len(t)) == t and (len(t) >= 16 or t == whole) for t, whole in zip(column, texts[c], strict=True))
+
+
+@given(tables, st.integers(1, 120))
+def test_a_table_is_never_wider_than_it_may_be(texts, width):
+    from contextlib import redirect_stdout
+    from io import StringIO
+    with redirect_stdout(StringIO()) as out: show(pd.DataFrame(texts), width=width)
+    lines = out.getvalue().splitlines()
+    if "─" in out.getvalue(): assert max(len(line.rstrip()) for line in lines) <= width and "…" not in "".join(texts)
+    else: assert [line.split() for line in lines if line] == [[c, *t[i].split()] for i in range(2) for c, t in texts.items()]
+
+
+def in_terminal(columns, *args):
+    "What a command shows in a terminal of so many columns, without styles"
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    command = subprocess.Popen([Path(sys.executable).parent / "ocr-quality", *args], stdin=other, stdout=other, stderr=other,
+                               env=os.environ | {"TERM": "xterm"})
+    os.close(other)
+    parts = []
+    try:
+        while part := os.read(main, 65536): parts.append(part)
+    except OSError: pass  # the terminal's other side is closed
+    finally: os.close(main)
+    assert command.wait(60) == 0
+    return re.sub(r"\x1b\[[\d;]*m", "", b"".join(parts).decode()).replace("\r", "")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 160])
+def test_commands_end_in_a_terminal_of_any_width(home, columns):
+    day = parse_time("2026-03-02T00:00:00Z")
+    assert ask("model", "set", "claims", "--false-alarm-every", "180d").exit_code == 0
+    with MetricStore(f"sqlite:///{home}/store.db") as store:
+        for n in range(30): store.log_metric("claims", "brisque", 20 + n % 7 / 7, day + timedelta(days=n))
+    assert ask("calibrate", "claims", "brisque", "--reason", "a reason that is too long for any terminal " * 4).exit_code == 0
+    listed, kept = in_terminal(columns, "model", "list"), in_terminal(columns, "calibrate", "claims", "brisque", "--list")
+    assert "claims" in listed and "2026-03-02" in kept
+    for line in listed.splitlines() + kept.splitlines():
+        if "no room here" not in line and not line.startswith(("reason ", "recipients ")): assert len(line.rstrip()) <= columns, line
