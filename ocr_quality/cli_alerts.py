@@ -49,7 +49,7 @@ def list_(ctx: typer.Context, model: OnlyModel = None, since: Since = None, json
     else:
         frame = frame.assign(told=[_told(*t) for t in zip(frame["told"], frame["undelivered"], strict=True)])
         show(frame[["incident", "state", "severity", "since", "batches", "series", "value", "limit", "told", "model", "recovered"]],
-             optional=["limit", "recovered", "model"])
+             optional=["value", "batches", "limit", "recovered", "model"])
     for m in records(held): typer.echo(f"muted: {m['model']}{' ' + m['series'] if m['series'] else ''} until {cell(m['until'])}: {m['reason']}")
     if scripts := sum(d.get("source") == "trigger_alert" for d in alerts["detail"]):
         typer.echo(f"{scripts} alert{'s' * (scripts != 1)} of scripts: ocr-quality alerts all")

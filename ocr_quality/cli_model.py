@@ -118,4 +118,6 @@ def list_(json: AsJson = False) -> None:
     if json: return typer.echo(to_json(rows))
     if not rows: return typer.echo("no models yet: ocr-quality model set NAME")
     columns = ["model", "index", "rule", "false_alarm_every", "window", "limit", "recipients"]
-    show(pd.DataFrame(rows)[columns].assign(recipients=lambda d: d.recipients.str.len()))
+    frame = pd.DataFrame(rows)[columns]
+    show(frame.assign(recipients=frame["recipients"].str.len(), window=frame["window"].mask(frame["rule"].isin(["chart", "limit"]))),
+         optional=["recipients", "limit", "window"])
