@@ -106,7 +106,8 @@ _CAUSES = (
      "check the key, AWS_PROFILE and the clock"),
     (r"PermissionDenied|Permission denied|AccessDenied|code: 403", "permission denied", "check the key and its rights"),
     (r"InvalidPath|illegal character|empty path segment", "a key with an empty, dotted or unprintable part", "rename that object"),
-    (r"PermanentRedirect|AuthorizationHeaderMalformed|code: 301|incorrectly configured region", "wrong region", "set AWS_DEFAULT_REGION to the bucket's region"),
+    (r"PermanentRedirect|AuthorizationHeaderMalformed|code: 301|incorrectly configured region", "wrong region",
+     "set AWS_DEFAULT_REGION to the bucket's region"),
     (r"Is a directory|Not a directory", "not a file", "name a file"),
     (r"code: 5\d\d", "out of order", "run again later"),
     (r"timed? ?out|Connect|error sending request|dns", "no answer", "check the endpoint and the network, then run again"))

@@ -21,7 +21,7 @@ from ..core import CENTRE, HISTORY, LOWER, PAGE, REASON, UPPER, URI, VALUE, Aler
 from ..images.batch import count_pages
 from ..logs import get_logger, redact_text
 from ..metrics import METRICS, metric_info
-from ..records.journal import mutes_of
+from ..records.journal import closed_of, mutes_of
 from ..records.store import MetricStore
 from .change import base_metric, metric_words
 from .notify import Sent, send_message, split_recipient
@@ -255,11 +255,14 @@ def _send(store: MetricStore, due: dict) -> Sent:
     except Exception as e: return Sent("failed", redact_text(f"the message could not be written: {type(e).__name__}: {e}"))
     return send_message(due["recipient"], *message, pictures)
 
-def _waits(store: MetricStore, due: dict, now: datetime, mutes: dict[str, dict]) -> str | None:
-    "Why a delivery has to wait: its model or all its series are muted, or it is quiet; None where it may go"
+def _waits(store: MetricStore, due: dict, now: datetime, known: dict[str, tuple]) -> str | None:
+    "Why a delivery has to wait: its incident was closed, its model or all its series are muted, or it is quiet; None where it may go"
     model, said = due["model"], due["detail"] or {}
-    if model not in mutes: mutes[model] = mutes_of(store.past(model), now)
-    muted = mutes[model]
+    if model not in known:
+        past = store.past(model)
+        known[model] = mutes_of(past, now), closed_of(past)
+    muted, closed = known[model]
+    if due["incident"] in closed: return "closed by a person"
     series = [None] if None in muted else said.get("series") or []
     if series and set(series) <= set(muted): return f"muted until {min(muted[name]['detail']['until'] for name in series)}"
     quiet = quiet_until(read_quiet(said["quiet"]), now) if said.get("quiet") else None
@@ -271,9 +274,9 @@ def deliver_due(
     alert_id: str | None = None,  # Only this alert's deliveries
 ) -> pd.DataFrame:  # One row a delivery tried: `alert_id incident kind recipient` (redacted) `state attempts error next_try`
     "Try every delivery that is due, each in the hands of one sender however many run; failures are kept for the next time"
-    rows, log, mutes = [], get_logger(__name__), {}
+    rows, log, known = [], get_logger(__name__), {}
     for due in store.due_deliveries(now, alert_id=alert_id):
-        if _waits(store, due, now or utc_now(), mutes): continue
+        if _waits(store, due, now or utc_now(), known): continue
         if not store.begin_delivery(due["id"]): continue
         sent, attempts = _send(store, due), due["attempts"] + 1
         later = next_attempt(attempts, now or utc_now()) if sent.state == "failed" else None
@@ -322,8 +325,8 @@ def open_deliveries(
     alert_id: str | None = None,  # Only this alert's
 ) -> pd.DataFrame:  # `alert_id incident kind recipient` (redacted) `state` (due, sending, unclear, failed) `attempts error next_try held`
     "Deliveries that no recipient has confirmed, and why those wait that are held (`held`: muted until …, quiet hours until …)"
-    now, mutes = now or utc_now(), {}
-    held = {d["id"]: _waits(store, d, now, mutes) for d in store.due_deliveries(now + timedelta(days=366), alert_id, lease=None)}
+    now, known = now or utc_now(), {}
+    held = {d["id"]: _waits(store, d, now, known) for d in store.due_deliveries(now + timedelta(days=366), alert_id, lease=None)}
     frame = store.deliveries(alert_id)
     frame = frame.assign(held=pd.Series([held.get(i) for i in frame["id"]], frame.index, object))
     lost = (frame["state"] == "sending") & (frame["updated"] < pd.Timestamp(now) - UNCLEAR_AFTER)
@@ -347,6 +350,5 @@ def retry_deliveries(
     "Try everything that is not confirmed now, whatever its next attempt would have been; what is being sent is left alone"
     if alert_id is not None: _check_alert(store, alert_id)
     frame = open_deliveries(store, alert_id=alert_id)
-    for row in frame[frame["state"] != "sending"].to_dict("records"):
-        store.mark_delivery(row["id"], False, row["error"] if isinstance(row["error"], str) else None, utc_now())
+    for n in frame["id"][(frame["state"] != "sending") & frame["held"].isna()]: store.renew_delivery(int(n), utc_now() - UNCLEAR_AFTER)
     return deliver_due(store, alert_id=alert_id)

@@ -99,7 +99,7 @@ def _of_batch(kind: str, incident: str, seen: Seen, n: int, at: datetime) -> dic
     "The event that a batch took part in an incident"
     detail = {"stream": seen.stream, "verdict": seen.verdict, "failing": seen.failing, "value": seen.value, "limit": seen.limit,
               "values": seen.values, "alert_id": seen.alert_id, "note": seen.note, "last": seen.last and format_time(seen.last)}
-    return new_event(kind, incident, f"{seen.batch}:{n}", at, batch=seen.batch, series=seen.series, time=seen.time,
+    return new_event(kind, incident, f"batch:{seen.batch}:{n}", at, batch=seen.batch, series=seen.series, time=seen.time,
                   severity=worst_severity(seen.failing.values()), detail=detail)
 
 def incident_id(
@@ -170,10 +170,20 @@ class Incident:
         start = max(i for i, e in enumerate(self.events) if e["kind"] in OPENS)
         return self.events[start:]
 
+    @property
+    def failing_lately(self) -> list[dict]:
+        "Events of the batches that fail since it was opened last, ascending time; of all that fail where there are none"
+        mine = [e for e in self.lately if self.verdicts.get(e["batch"]) is e and e["kind"] in FAILS]
+        return sorted(mine, key=lambda e: e["time"]) or self.failing
+
     def severity(self, muted: Iterable[str] = ()) -> str | None:
         "How bad it is since it was opened last, series that are `muted` left out; None where nothing else fails"
-        mine = [e for e in self.lately if self.verdicts.get(e["batch"]) is e and e["kind"] in FAILS] or self.failing
-        return worst_severity(level for e in mine for name, level in e["detail"]["failing"].items() if name not in muted)
+        return worst_severity(_level(e, muted) for e in self.failing_lately if _level(e, muted))
+
+    def case(self, muted: Iterable[str] = ()) -> dict:
+        "The event that speaks for it: of the newest batch that is as bad as it is, series that are `muted` left out"
+        level = self.severity(muted)
+        return next((e for e in reversed(self.failing_lately) if level and _level(e, muted) == level), self.last(*OPENS))
 
     @property
     def series(self) -> set[str]:
@@ -184,6 +194,10 @@ class Incident:
         "Events of the batches that have passed since the last one that failed, ascending time"
         last = self.failing[-1]["time"] if self.failing else None
         return sorted((e for e in self.verdicts.values() if e["kind"] == "passed" and (last is None or e["time"] > last)), key=lambda e: e["time"])
+
+def _level(event: dict, muted: Iterable[str]) -> str | None:
+    "How bad a batch's event is, series that are `muted` left out; None where nothing else fails"
+    return worst_severity(level for name, level in event["detail"]["failing"].items() if name not in muted)
 
 def incidents_of(
     events: Iterable[dict],  # Of one model, in the order they happened
@@ -216,9 +230,7 @@ def _times(incident: Incident, batch: str) -> int:
 def _fails(incidents: list[Incident], seen: Seen, rules: AlertRules, model: str, at: datetime) -> list[dict]:
     "Events of a batch that fails"
     level = worst_severity(seen.failing.values())
-    for i in incidents:
-        known = i.verdicts.get(seen.batch)
-        if known and known["kind"] in FAILS and (not i.open or SEVERITIES.index(known["severity"]) >= SEVERITIES.index(level)): return []
+    if any(_no_news(i.verdicts.get(seen.batch), seen, level) for i in incidents): return []
     home = _home(incidents, seen, rules)
     if home is None: return [_of_batch("opened", _new_id(incidents, model, seen), seen, 0, at)]
     if not home.open: return _returns(home, seen, rules, at)
@@ -228,6 +240,11 @@ def _fails(incidents: list[Incident], seen: Seen, rules: AlertRules, model: str,
         more = {"batch": seen.batch, "series": seen.series, "time": seen.time, "severity": level}
         new.append(new_event("raised", home.id, f"raised:{home.episode}:{level}", at, **more))
     return new
+
+def _no_news(known: dict | None, seen: Seen, level: str) -> bool:
+    "Whether a batch is known to fail, as badly as it does now and by every series that fails now"
+    if not known or known["kind"] not in FAILS: return False
+    return SEVERITIES.index(known["severity"]) >= SEVERITIES.index(level) and set(seen.failing) <= set(known["detail"]["failing"])
 
 def _new_id(incidents: list[Incident], model: str, seen: Seen) -> str:
     "Id of the incident that a batch opens: another one where it has opened one before, which a person has closed"

@@ -19,7 +19,7 @@ from ..records.journal import ARRIVED, mutes_of
 from ..records.ledger import alert_row
 from ..records.store import MetricStore
 from .alert import lines_text, people, read_message
-from .incident import NO_BATCH, SEVERITIES, TOLD, AlertRules, Incident, Seen, incidents_of, new_event, observe
+from .incident import NO_BATCH, OVER, SEVERITIES, TOLD, AlertRules, Incident, Seen, incidents_of, new_event, observe
 from .policy import acknowledgement, state_of, tell
 from .wording import message_words, worst_batch
 
@@ -34,7 +34,7 @@ def _addressed(event: dict, incident: Incident, told: Audience) -> list[str]:
     "Who gets a message"
     if event["kind"] == "escalated": return people(told.escalate_to)
     escalated = incident.last("escalated") is not None
-    return people([*told.recipients, *(told.escalate_to if escalated and not incident.open else ())])
+    return people([*told.recipients, *(told.escalate_to if escalated and event["kind"] in (*OVER, "told_reopened") else ())])
 
 def note(
     store: MetricStore,
@@ -71,7 +71,7 @@ def _arrived(past: list[dict], seen: Seen, rules: AlertRules, model: str, now: d
     blank = _person(ARRIVED, now, None, None, None, None, {})
     arrived = blank | {"event_id": f"{ARRIVED}:{model}:{seen.batch}", "batch": seen.batch, "time": seen.time}
     waiting = [i for i in incidents_of(past) if i.stream == NO_BATCH and i.open]
-    if not all(seen.time > parse_time(i.failing[0]["detail"]["last"]) for i in waiting if i.failing): return [arrived]
+    if not all(seen.time > parse_time(i.failing_lately[0]["detail"]["last"]) for i in waiting if i.failing): return [arrived]
     return [arrived, *observe(past, Seen(seen.batch, now, "pass", stream=NO_BATCH), rules, model, now)]
 
 def _quiet(event: dict, rules: AlertRules) -> str | None:
@@ -223,7 +223,7 @@ def muted(
         rows += [{"model": name, "series": s, "until": e["detail"]["until"], "reason": e["reason"], "who": e["who"]}
                  for s, e in mutes_of(store.past(name), now).items()]
     frame = pd.DataFrame(rows, columns=["model", "series", "until", "reason", "who"])
-    return frame.assign(until=pd.to_datetime(frame["until"], utc=True))
+    return frame.assign(until=pd.Series([parse_time(o) for o in frame["until"]], frame.index, "datetime64[us, UTC]"))
 
 def held_messages(
     store: MetricStore,

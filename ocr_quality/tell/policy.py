@@ -62,7 +62,7 @@ def _due(incident: Incident, rules: AlertRules, mutes: dict, now: datetime) -> _
     if SEVERITIES.index(level) > max(SEVERITIES.index(e["severity"]) for e in since_open):
         return _Due("told_raised", level, f"told_raised:{start}:{level}")
     if level == "notice" or acknowledgement(incident, now): return None
-    if _unanswered(incident, since_open[0], told, rules, now): return _Due("escalated", level, "escalated")
+    if _unanswered(incident, since_open[0], told, rules, now): return _Due("escalated", level, f"escalated:{incident.episode}")
     newest = incident.failing[-1]["time"] if incident.failing else None
     if newest and newest - since_open[-1]["time"] >= rules.cooldown: return _Due("reminded", level, f"reminded:{len(knows)}")
     return None
@@ -77,7 +77,7 @@ def _ending(incident: Incident, knows: list[dict], believed_open: bool) -> _Due 
 
 def _unanswered(incident: Incident, first: dict, told: list[dict], rules: AlertRules, now: datetime) -> bool:
     "Whether people have had their time to answer, and others have not been told yet"
-    if rules.escalate_after is None or any(e["kind"] == "escalated" for e in told): return False
+    if rules.escalate_after is None or any(e["kind"] == "escalated" and e in incident.lately for e in told): return False
     expired = [parse_time(e["detail"]["until"]) for e in incident.lately if e["kind"] == "acknowledged" and e["detail"].get("until")]
     return now - max([first["at"], *expired]) >= rules.escalate_after
 
@@ -90,13 +90,14 @@ def tell(
     "What people have to be told now"
     new, mutes, quiet = [], mutes_of(past, now), quiet_until(rules.quiet, now)
     for incident in incidents_of(past):
-        due = _due(incident, rules, {} if is_muted(incident, mutes) else mutes, now)
+        left_out = {} if is_muted(incident, mutes) else mutes
+        due = _due(incident, rules, left_out, now)
         if due is None: continue
         waits = SEVERITIES.index(due.severity) < SEVERITIES.index(rules.quiet_unless)
         why = f"quiet until {format_time(quiet)}" if quiet and waits else None
         if is_muted(incident, mutes): why = f"muted until {_until(incident, mutes)}"
-        newest = incident.failing[-1] if incident.failing else incident.last(*OPENS)
-        more = {"batch": newest["batch"], "series": newest["series"], "time": newest["time"], "severity": due.severity}
+        case, newest = incident.case(left_out), incident.failing[-1] if incident.failing else incident.last(*OPENS)
+        more = {"batch": case["batch"], "series": case["series"], "time": newest["time"], "severity": due.severity}
         if why is None: new.append(new_event(due.kind, incident.id, due.key, now, **more))
         elif not any(e["kind"] == "held" and (e["reason"], e["detail"]["message"]) == (why, due.kind) for e in incident.lately):
             key = f"held:{incident.episode}:{due.kind}:{why}"

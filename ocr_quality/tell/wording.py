@@ -11,7 +11,7 @@ from datetime import datetime, time, timedelta
 from ..core import parse_time
 from ..metrics import metric_info
 from .change import metric_words
-from .incident import NO_BATCH, OVER, Incident
+from .incident import FAILS, NO_BATCH, OVER, Incident, worst_severity
 
 # %% ../../nbs/tell/56_wording.ipynb #b8f92da9
 def when(instant: datetime) -> str:
@@ -47,16 +47,16 @@ def worst_batch(incident: Incident) -> dict | None:
 def lasted(incident: Incident) -> timedelta:
     "From the first batch that failed to the first that was fine again, or to the last that failed"
     over = incident.last("recovered")
-    start = min(e["time"] for e in incident.events if e["kind"] in ("opened", "joined", "reopened"))
-    if over and not incident.open: return parse_time(over["detail"]["good_since"]) - start
-    return incident.failing[-1]["time"] - start if incident.failing else timedelta(0)
+    if over and not incident.open: return parse_time(over["detail"]["good_since"]) - incident.since
+    return incident.failing[-1]["time"] - incident.since if incident.failing else timedelta(0)
 
 def _so_far(incident: Incident) -> list[tuple[str, str]]:
     "Since when and how many, and the worst of them"
     worst, n = worst_batch(incident), len(incident.failing)
     if worst is None: return []
     limit = f", limit {number(worst['detail']['limit'])}" if worst["detail"]["limit"] is not None else ""
-    return [("Failing", f"{batches(n)} since {when(incident.since)}, {span_words(lasted(incident))}" if n > 1 else f"since {when(incident.since)}"),
+    span = f", {span_words(lasted(incident))}" * (lasted(incident) >= timedelta(minutes=1))
+    return [("Failing", f"{batches(n)} since {when(incident.since)}{span}" if n > 1 else f"since {when(incident.since)}"),
             ("Worst", f"{metric_words(worst['series'])} {number(worst['detail']['value'])}{limit}, in batch {worst['batch']}")]
 
 def _ended(incident: Incident) -> list[tuple[str, str]]:
@@ -66,17 +66,23 @@ def _ended(incident: Incident) -> list[tuple[str, str]]:
     passed = len(incident.streak())
     why = over["reason"] or f"{batches(passed)} in a row pass{'es' * (passed == 1)}, the last is {over['batch']}"
     lines = [("Lasted", f"{span_words(lasted(incident))} from {when(incident.since)}, {batches(len(incident.failing))} failed")]
-    return lines + _so_far(incident)[1:] + ([("Now", values)] if values else []) + [("Over", why)]
+    return lines[:len(incident.failing)] + _so_far(incident)[1:] + ([("Now", values)] if values else []) + [("Over", why)]
 
 def _no_batch(incident: Incident, kind: str) -> tuple[str, list[tuple[str, str]]]:
     "Title and lines about batches that did not come"
-    missed, over = incident.failing, incident.last("recovered")
+    missed, over = incident.failing_lately, incident.last("recovered")
     names = ", ".join(e["batch"] for e in missed[-7:])
     lines = [("Missed", names), ("Due", f"by {when(missed[-1]['time'])}"), ("Last batch", missed[0]["detail"]["note"] or "none")]
     if kind in OVER: return f"a batch came again after {len(missed)} missed", [*lines[:1], *lines[2:], ("Came", over["detail"]["batch"])]
-    return f"{'still ' * (kind == 'reminded')}no batch, {len(missed)} missed since {missed[0]['detail']['note'] or 'ever'}", lines
+    before = {"reminded": "still ", "escalated": "nobody has answered: "}.get(kind, "")
+    return f"{before}no batch, {len(missed)} missed since {missed[0]['detail']['note'] or 'ever'}", lines
 
 # %% ../../nbs/tell/56_wording.ipynb #f28cde83
+def _nobody(incident: Incident) -> str:
+    "That nobody takes care of an incident, or nobody any more"
+    last = next((e for e in reversed(incident.lately) if e["kind"] == "acknowledged"), None)
+    return f"what {last['who']} acknowledged has expired" if last else "nobody has acknowledged"
+
 def _words(incident: Incident, event: dict, model: str) -> dict:
     "Title, or what comes before the alert's title, lines, and whether the alert follows"
     kind, over, n = event["kind"], incident.last("recovered"), len(incident.failing)
@@ -88,7 +94,7 @@ def _words(incident: Incident, event: dict, model: str) -> dict:
         return {"prefix": "fails again: ", "lines": [("Again", again), *so_far], "whole": True}
     if kind == "escalated":
         first = next(e for e in reversed(incident.events) if e["kind"] in ("told_opened", "told_reopened"))
-        lines = [("Unanswered", f"others were told {span_words(event['at'] - first['at'])} ago, and nobody has acknowledged"), *so_far]
+        lines = [("Unanswered", f"others were told {span_words(event['at'] - first['at'])} ago, and {_nobody(incident)}"), *so_far]
         return {"prefix": "nobody has answered: ", "lines": lines, "whole": True}
     worst = worst_batch(incident)
     said = f", worst {metric_words(worst['series'])} {number(worst['detail']['value'])}" if worst else ""
@@ -96,6 +102,7 @@ def _words(incident: Incident, event: dict, model: str) -> dict:
     late = over["detail"].get("late") if kind == "told_over" else None
     held = [("Held back", "it began and ended while messages waited")] if kind == "told_over" else []
     if late: held = [("Late", f"batch {late} came, or was measured again, when this was over, and fails; enough batches after it pass")]
+    if not n and not late: return {"title": f"{model}: measured again, nothing fails any more", "lines": [*_ended(incident), *held]}
     what = f"batch {late} fails after all in what is over," if late else f"{'failed and recovered' if held else 'recovered'} after"
     title = f"{model}: {what} {batches(n)}, {span_words(lasted(incident))}"
     return {"title": title, "lines": [*_ended(incident), *held]}
@@ -113,9 +120,10 @@ def message_words(
         said = {"title": f"{model}: {title}", "lines": lines}
     else: said = _words(incident, event, model)
     answer = [f"answer with: ocr-quality alerts ack {incident.id}"] if incident.open else []
-    detail = said | {"notes": [f"Incident {incident.id}, {incident.severity() or event['severity']}", *answer], "series": sorted(incident.series),
+    level = incident.severity() or worst_severity(e["severity"] for e in incident.events if e["kind"] in FAILS)
+    detail = said | {"notes": [f"Incident {incident.id}, {level}", *answer], "series": sorted(incident.series),
                      "quiet": quiet, "severity": event["severity"]}
-    newest = incident.failing[-1] if incident.failing else event
-    if not newest["detail"].get("alert_id") and "title" not in detail:
-        detail["title"] = f"{model}: {metric_words(newest['series'])} {number(newest['detail'].get('value'))} in batch {newest['batch']}"
-    return {"alert_id": newest["detail"].get("alert_id"), "detail": detail, "recipients": recipients}
+    case = incident.verdicts.get(event["batch"], event)
+    if not case["detail"].get("alert_id") and "title" not in detail:
+        detail["title"] = f"{model}: {metric_words(case['series'])} {number(case['detail'].get('value'))} in batch {case['batch']}"
+    return {"alert_id": case["detail"].get("alert_id"), "detail": detail, "recipients": recipients}
