@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 
@@ -15,14 +16,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ocr_quality.core import AlertError, SettingsError, parse_time
+from ocr_quality.core import AlertError, SettingsError, parse_time, utc_now
 from ocr_quality.jobs.due import missed_batches
 from ocr_quality.jobs.model_settings import model_settings, set_model
 from ocr_quality.jobs.watch import audience_of, check_alerts
 from ocr_quality.records.store import MetricStore
-from ocr_quality.tell.alert import deliver_due, open_deliveries, retry_deliveries
-from ocr_quality.tell.incident import SEVERITIES, TOLD, AlertRules, Seen, incidents_of, observe
-from ocr_quality.tell.incidents import Audience, acknowledge, close, find_incident, held_messages, incidents, mute, note, said, story, unmute
+from ocr_quality.tell.alert import deliver_due, open_deliveries, read_message, retry_deliveries
+from ocr_quality.tell.incident import NO_BATCH, SEVERITIES, TOLD, AlertRules, Seen, incidents_of, observe
+from ocr_quality.tell.incidents import Audience, acknowledge, close, find_incident, held_messages, incidents, mute, muted, note, said, story, unmute
+from ocr_quality.tell.notify import Sent
 from ocr_quality.tell.policy import tell
 from ocr_quality.tell.quiet import quiet_until, read_quiet
 
@@ -285,6 +287,45 @@ def test_told_back_and_forth_in_one_night_is_no_news():
     assert tell(events, NIGHT, day(4) + timedelta(hours=7)) == [], "people were told it is open, and it is"
 
 
+def test_a_message_is_about_the_batch_that_makes_the_case():
+    events = play("ff")
+    events += step(events, Seen("late", day(-1), "fail", "unreadable_share", {"unreadable_share": "critical"}, 0.9, 0.2), RULES, day(3))
+    assert [(e["kind"], e["batch"]) for e in events if e["kind"] in TOLD] == [("told_opened", "b000"), ("told_raised", "late")]
+
+
+def test_what_is_let_through_a_mute_is_not_about_the_muted_series():
+    past = [person("muted", day(0), series="brisque", until=day(30))]
+    events = play("c", past=past)
+    events += step(events, seen(1, "i", "contrast"), RULES, day(1))
+    events += step(events, seen(2, "c"), RULES, day(2))
+    assert [(e["kind"], e["batch"], e["series"]) for e in events if e["kind"] in TOLD] == [("told_opened", "b001", "contrast")]
+
+
+def test_a_batch_that_fails_by_another_series_after_all_is_news():
+    past = [person("muted", day(0), series="brisque", until=day(30))]
+    events = play("f", past=past)
+    assert told(events) == []
+    again = seen(0, "f", "contrast")
+    events += step(events, again, RULES, day(1))
+    assert [(e["kind"], e["series"]) for e in events if e["kind"] in TOLD] == [("told_opened", "contrast")]
+    assert step(events, again, RULES, day(1)) == []
+
+
+def test_a_fault_that_comes_back_is_escalated_again():
+    rules = AlertRules(escalate_after=timedelta(days=2))
+    events = play("ffff" "ppp" "ffff", rules)
+    assert told_kinds(events) == ["told_opened", "escalated", "told_recovered", "told_reopened", "escalated"]
+
+
+@pytest.mark.parametrize("name", ["closed", "recovered", "raised", "told_open", "held", "escalated"])
+def test_a_batch_may_be_called_anything(name):
+    one = lambda n, letter: replace(seen(n, letter), batch=name if n == 0 else f"b{n}")  # noqa: E731
+    events = []
+    for n, letter in enumerate("ffpppfffppp"): events += step(events, one(n, letter), AlertRules(escalate_after=timedelta(days=1)), day(n))
+    assert len({e["event_id"] for e in events}) == len(events)
+    assert kinds(events).count("recovered") == 2 and incidents_of(events)[0].episode == 1
+
+
 def test_raised_is_noted_once_an_episode():
     events = play("ffff")
     for n, letter in ((4, "c"), (4, "p"), (5, "c"), (6, "f"), (7, "c")): events += step(events, seen(n, letter), AlertRules(), day(n))
@@ -309,9 +350,9 @@ def test_whatever_the_order_of_reruns(batches, rules, again, mutes):
     plan = [(n, n * 24 + 9, letter) for n, letter in enumerate(batches)]
     plan += [(n, n * 24 + 9 + h, letter or batches[n]) for n, h, letter in again if n < len(batches)]
     people = sorted([(h, (n, s), None) for n, h, s in plan] + [(d * 24, None, (d, long, series)) for d, long, series in mutes], key=lambda x: x[0])
-    for hours, n, muted in people:
+    for hours, n, silenced in people:
         at = START + timedelta(hours=hours)
-        if muted: events.append(person("muted", at, series=muted[2], until=at + timedelta(days=muted[1])))
+        if silenced: events.append(person("muted", at, series=silenced[2], until=at + timedelta(days=silenced[1])))
         else: events += step(events, seen(*n), rules, at)
     ids = [e["event_id"] for e in events if e["incident"]]
     assert len(ids) == len(set(ids))
@@ -477,6 +518,80 @@ def test_the_store_tells_a_story_once(store):
     titles = story(store, incidents(store).incident[0])["messages"]["title"].tolist()
     assert titles[1:3] == ["m: still failing, 8 batches since 2026-03-03, worst BRISQUE 50.5", "m: recovered after 8 batches, 8 days"]
     assert titles[3].startswith("m: fails again: ")
+
+
+def test_those_who_heard_that_it_is_over_hear_that_it_goes_on(store):
+    rules, both = AlertRules(escalate_after=timedelta(days=1)), Audience(TO, ("json://127.0.0.1:9/boss",))
+    for n, letter in enumerate("ffpppf"): log(store, n, letter, rules=rules, audience=both)
+    assert store.deliveries()["kind"].tolist() == ["told_opened", "escalated", *["told_recovered"] * 2, *["told_reopened"] * 2]
+
+
+def test_mutes_of_any_end_are_listed(store):
+    log(store, 0, "f")
+    now = parse_time("2026-03-02T12:00:00Z")
+    mute(store, "m", now + timedelta(days=9), "holidays", series="no_batch", now=now)
+    mute(store, "m", now + timedelta(days=2, microseconds=34195), "new scanner", now=now)
+    assert muted(store, now=now)["until"].tolist() == [now + timedelta(days=9), now + timedelta(days=2, microseconds=34195)]
+    assert muted(store, now=now + timedelta(days=20)).empty and len(incidents(store)) == 1
+
+
+def test_what_waits_is_dropped_when_the_incident_is_closed(store):
+    log(store, 0, "f", rules=replace(RULES, quiet=read_quiet("00:00-23:00")))
+    log(store, 1, "f")
+    close(store, incidents(store).incident[0], "the feed has ended")
+    assert deliver_due(store).empty and retry_deliveries(store).empty
+    assert open_deliveries(store)["held"].tolist() == ["closed by a person"]
+
+
+def test_a_retry_while_a_message_is_sent_sends_it_once(store, monkeypatch):
+    "Somebody else sends the message after the retry has looked and before it acts"
+    sent = []
+    monkeypatch.setattr("ocr_quality.tell.alert.send_message", lambda *a, **k: sent.append(1) or Sent("sent", None))
+    log(store, 0, "f")
+    looked = open_deliveries
+    def look(store, **more):
+        found = looked(store, **more)
+        deliver_due(store)
+        return found
+    monkeypatch.setattr("ocr_quality.tell.alert.open_deliveries", look)
+    assert retry_deliveries(store).empty and len(sent) == 1
+    assert store.deliveries()[["state", "attempts"]].values.tolist() == [["sent", 1]]
+
+
+def test_a_retry_is_one_attempt(store, monkeypatch):
+    monkeypatch.setattr("ocr_quality.tell.alert.send_message", lambda *a, **k: Sent("failed", "no"))
+    log(store, 0, "f")
+    for n in (1, 2, 3): assert retry_deliveries(store)["attempts"].tolist() == [n]
+
+
+def test_a_clock_that_ran_ahead_holds_nothing_back(store, monkeypatch):
+    monkeypatch.setattr("ocr_quality.tell.alert.send_message", lambda *a, **k: Sent("failed", "no"))
+    log(store, 0, "f")
+    ahead = utc_now() + timedelta(days=365)
+    assert len(deliver_due(store, ahead)) == 1 and len(deliver_due(store)) == 1
+
+
+def test_missing_batches_are_counted_by_episode(store):
+    def missed(n, last): return Seen(f"d{n}", day(n), "fail", NO_BATCH, {NO_BATCH: "warning"}, 30.0, None, {}, None, NO_BATCH, f"d{last}", day(last))
+    for n in (1, 2, 3): note(store, "m", RULES, TEAM, [missed(n, 0)], now=day(n))
+    for n in (4, 5, 6): log(store, n, "p")
+    note(store, "m", RULES, TEAM, [missed(7, 6)], now=day(7))
+    [row] = incidents(store).to_dict("records")
+    titles = story(store, row["incident"])["messages"]["title"].tolist()
+    assert (row["state"], titles[-1]) == ("open", "m: no batch, 1 missed since d6")
+    log(store, 5, "p", now=day(7))
+    note(store, "m", RULES, TEAM, [seen(2, "p")], now=day(7))
+    assert incidents(store).state.tolist() == ["open"], "a late batch of before is not the one that is waited for"
+    log(store, 7, "p")
+    assert incidents(store).state.tolist() == ["recovered"]
+
+
+def test_measured_again_and_fine(store):
+    log(store, 0, "f")
+    log(store, 0, "p")
+    title, lines, _ = read_message(store, store.messages(incidents(store).incident[0])["message_id"].iloc[-1])
+    assert title == "m: measured again, nothing fails any more" and lines[-1][1].endswith("warning")
+    assert not any("0 batches" in text for _, text in lines)
 
 
 RACE = """
