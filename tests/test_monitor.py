@@ -190,6 +190,37 @@ def test_a_crash_at_any_step_is_made_good_by_the_next_run(failing, store, tmp_pa
     assert (tmp_path / "home/reports/m/2026-03-13.html").exists(), "the alert names the report"
 
 
+@pytest.mark.parametrize("step", ["note", "batch_report", "judge_batch", "batch_values"])
+def test_a_crash_on_a_batch_with_late_pages_is_made_good_too(failing, store, monkeypatch, step):
+    "The rows are published first; a run that dies between them and the points must not take the batch for done"
+    late = days(13)[-1]
+    kept = [p.read_bytes() for p in sorted((failing / late).iterdir())]
+    for p in sorted((failing / late).iterdir())[1:]: p.unlink()
+    write(failing, late, pages=1, blur=0.15)
+    run(failing, store)
+    assert store.alerts("m").empty
+    for n, data in enumerate(kept): (failing / late / f"late_{n}.png").write_bytes(data)
+    def crash(*args, **kwargs): raise RuntimeError("the lights went out")
+    with monkeypatch.context() as m:
+        m.setattr(monitor, step, crash)
+        with pytest.raises(RuntimeError): run(failing, store)
+    outcome = run(failing, store)
+    assert (outcome.batches.status.iloc[-1], outcome.batches.verdict.iloc[-1]) == ("measured", "fail")
+    assert points(store, "pages").value.iloc[-1] == 4 and len(store.alerts("m")) == 1
+    assert [e["kind"] for e in store.past("m") if e["kind"] in TOLD] == ["told_opened"]
+    assert run(failing, store).batches.status.iloc[-1] == "unchanged"
+
+
+def test_a_revised_batch_is_told_as_it_is_now(failing, store):
+    run(failing, store)
+    for n in range(20): (failing / days(13)[-1] / f"broken_{n}.jpg").write_bytes(b"no picture")
+    outcome = run(failing, store, latest=True)
+    assert "20 unreadable" in outcome.told[-1] and "now critical" in outcome.told[-1]
+    assert store.alerts("m").metric.tolist() == ["unreadable_share", "brisque"]
+    run(failing, store, latest=True)
+    assert len(store.alerts("m")) == 2
+
+
 def test_points_that_could_not_be_written_are_written_next_time(failing, store, tmp_path, monkeypatch):
     real = MetricStore.put_points
     def dies_on_the_last(self, points):

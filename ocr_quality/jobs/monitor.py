@@ -22,7 +22,7 @@ from ..images.brisque import BRISQUE_MODEL
 from ..images.quality import METRIC_FUNCTIONS, default_metrics, load_plugins
 from ..images.source import Batch, Source, open_source
 from .model_settings import PEOPLE, ModelSettings, model_settings
-from .steps import Rule, batch_values, judge_batch, measure_into, measured_with, point_id, points_of
+from .steps import Rule, batch_values, judge_batch, measure_into, measured_with, point_id, points_of, rows_mark
 from .watch import audience_of, check_model
 from ..judge.cause import Cause, explain, worst_pages
 from ..judge.window import WindowRule
@@ -34,7 +34,7 @@ from ..records.parquet_log import ParquetLog
 from ..records.store import MetricStore
 from ..tell.alert import SHARES, alert_facts, alert_fields, alert_key, alert_text, deliver_due
 from ..tell.change import cause_facts
-from ..tell.incident import NO_BATCH, TOLD, Seen, cause_of, incidents_of, severity_of
+from ..tell.incident import FAILS, NO_BATCH, SEVERITIES, TOLD, Seen, cause_of, incidents_of, severity_of, worst_severity
 from ..tell.incidents import note, said
 from ..tell.report import batch_report
 
@@ -59,11 +59,12 @@ def _excess(row: pd.Series, series: str) -> float:
 def verdict_of(
     judged: dict[str, pd.DataFrame],  # Judged series by name, the batch last
     index: str,  # Series that speaks where none fails
+    severity: dict[str, str] | None = None,  # Of the failing series; None: all are as bad
 ) -> tuple[str, str]:  # Verdict, and the series it rests on
-    "The batch's verdict: `fail` if a series fails, else that of the index"
+    "The batch's verdict: `fail` if a series fails, of the most severe ones the clearest, else that of the index"
     last = {name: frame.iloc[-1] for name, frame in judged.items()}
-    failing = [name for name, row in last.items() if row[VERDICT] == "fail"]
-    name = max(failing, key=lambda n: _excess(last[n], n)) if failing else index if index in last else next(iter(last))
+    failing = {name: SEVERITIES.index((severity or {}).get(name, SEVERITIES[0])) for name, row in last.items() if row[VERDICT] == "fail"}
+    name = max(failing, key=lambda n: (failing[n], _excess(last[n], n))) if failing else index if index in last else next(iter(last))
     return last[name][VERDICT], name
 
 # %% ../../nbs/jobs/60_monitor.ipynb #6b96fb0b
@@ -157,19 +158,32 @@ def _standing(run: _Run, last: dict[str, pd.Series], verdict: str, series: str) 
     doubtful = [name for name in sorted(failed & set(last)) or [series] if not _held_to(last[name], name)]
     return last[doubtful[0]][VERDICT] if doubtful else "pass"
 
-def _seen(run: _Run, batch: Batch, judged: dict[str, pd.DataFrame], verdict: str, series: str) -> Seen:
-    "A judged batch as the policy takes it"
+def _severities(run: _Run, judged: dict[str, pd.DataFrame]) -> dict[str, str]:
+    "How bad it is that a batch fails, by failing series"
     last, rules, limits = {name: frame.iloc[-1] for name, frame in judged.items()}, run.policy.alert_rules(), rules_of(run.policy)
-    failing = {name: severity_of(cause_of(row, name, limits[name].limit), rules) for name, row in last.items() if row[VERDICT] == "fail"}
+    return {name: severity_of(cause_of(row, name, limits[name].limit), rules) for name, row in last.items() if row[VERDICT] == "fail"}
+
+def _alert_id(run: _Run, batch: Batch, failing: dict[str, str], series: str, mark: str) -> str:
+    "Id of a batch's alert: another one where the batch was told of before, by another series or as less severe"
+    known = [e for e in run.store.past(run.model) if e["batch"] == batch.name and e["kind"] in FAILS and e["detail"]["stream"] != NO_BATCH]
+    if not known: return alert_key(run.model, batch.name)
+    worse = SEVERITIES.index(worst_severity(failing.values())) > SEVERITIES.index(known[-1]["severity"])
+    same = known[-1]["series"] == series and not worse and known[-1]["detail"]["alert_id"]
+    return same or alert_key(run.model, f"{batch.name}\x1f{mark}")
+
+def _seen(run: _Run, batch: Batch, judged: dict[str, pd.DataFrame], verdict: str, series: str, alert: str | None) -> Seen:
+    "A judged batch as the policy takes it"
+    last, failing = {name: frame.iloc[-1] for name, frame in judged.items()}, _severities(run, judged)
     number = lambda x: float(x) if pd.notna(x) else None  # noqa: E731
     values = {name: number(row[VALUE]) for name, row in last.items() if name not in SHARES or name in failing}
-    stands, alert = _standing(run, last, verdict, series), alert_key(run.model, batch.name) if verdict == "fail" else None
     row = last[series]
-    return Seen(batch.name, batch.time, stands, series, failing, number(row[VALUE]), number(crossed_limit(row, series)), values, alert)
+    return Seen(batch.name, batch.time, _standing(run, last, verdict, series), series, failing, number(row[VALUE]),
+                number(crossed_limit(row, series)), values, alert)
 
 def _note(run: _Run, seen: Seen, facts: dict | None) -> list[dict]:
     "Store the alert, if there is one, and what the batch means for the model's incident"
-    return note(run.store, run.model, run.policy.alert_rules(), audience_of(run.policy), [seen], [alert_fields(facts)] if facts else [], run.now)
+    alerts = [alert_fields(facts, seen.alert_id)] if facts else []
+    return note(run.store, run.model, run.policy.alert_rules(), audience_of(run.policy), [seen], alerts, run.now)
 
 def _stored(run: _Run, batch: Batch) -> dict | None:
     "What the batch's points say of how they were made; None for a batch without points"
@@ -182,23 +196,25 @@ def _finish(run: _Run, batch: Batch, pages: pd.DataFrame, fresh: int, newest: bo
     "Judge a measured batch, alert, report, write its points; a batch that is done already is only judged"
     values = batch_values(pages, {run.policy.index: run.policy.limit} if run.policy.limit is not None else None)
     judged = judge_batch(run.store, run.model, batch, values, rules_of(run.policy), run.log)
-    verdict, series = verdict_of(judged, run.policy.index)
-    row, stored = judged[series].iloc[-1], _stored(run, batch)
-    done, silent = stored is not None and not fresh, run.backfill or bool((stored or {}).get("backfill"))
-    facts, report, events = None, None, []
+    verdict, series = verdict_of(judged, run.policy.index, _severities(run, judged))
+    row, stored, mark = judged[series].iloc[-1], _stored(run, batch), rows_mark(pages)
+    done, silent = stored is not None and not fresh and stored.get("rows", mark) == mark, run.backfill or bool((stored or {}).get("backfill"))
+    facts, report, events, alert = None, None, [], None
     if not done:
         tells = not silent and (newest or verdict == "fail")
         found = _found(run, batch, pages, judged, series) if tells else None
-        if found and verdict == "fail": facts = _facts(run, found)
-        if not silent: events = _note(run, _seen(run, batch, judged, verdict, series), facts)
+        if found and verdict == "fail":
+            facts = _facts(run, found)
+            alert = _alert_id(run, batch, _severities(run, judged), series, mark)
+        if not silent: events = _note(run, _seen(run, batch, judged, verdict, series, alert), facts)
         if found: report = _report(run, found, alert_text(facts) if facts else None)
         detail = {"pages": len(pages), "measured_with": run.using, "brisque_model": BRISQUE_MODEL, "code": __version__,
-                  "rule": row[REASON], "verdict": verdict, "backfill": silent}
+                  "rule": row[REASON], "verdict": verdict, "backfill": silent, "rows": mark}
         run.store.put_points(points_of(run.model, batch, values, detail))
         if run.deliver and any(e["kind"] in TOLD for e in events): deliver_due(run.store, run.now)
     return {BATCH: batch.name, TIME: batch.time, "status": "unchanged" if done else "measured", **count_pages(pages), "series": series,
             VALUE: row[VALUE], "limit": crossed_limit(row, series), VERDICT: verdict, REASON: row[REASON],
-            "alert_id": alert_key(run.model, batch.name) if facts else None,
+            "alert_id": alert,
             "incident": next((e["incident"] for e in events if e["incident"]), None), "said": said(run.store, events), "report": report,
             "text": alert_text(facts) if facts else None, "judged": judged, "frame": pages}
 
