@@ -306,6 +306,27 @@ def test_long_faults_keep_their_onset():
     assert last["certainty"] > .99 and last["shift"] == pytest.approx(2.0, abs=.4)
 
 
+def test_a_fault_that_comes_back_did_not_begin_before_it_was_over():
+    values = noise(140)
+    values[80:85] += 9
+    values[95:97] += (9, 6)
+    judged = judge_chart(daily(values), "brisque").set_index("time")
+    fails = judged[judged["verdict"] == "fail"]
+    again = fails[fails.index >= daily(values)["time"][95]]
+    assert len(again) >= 2 and (again["onset"] == daily(values)["time"][95]).all()
+
+
+@pytest.mark.parametrize("size, least", [(6, 0.6), (9, 0.95)])
+def test_one_very_bad_batch_is_seen(size, least):
+    "On Gaussian series, each with a baseline of its own; see benchmarks/bench_judge.py for the figures"
+    seen = []
+    for seed in range(60):
+        base = fit_baseline(daily(noise(60, seed)), "brisque")
+        after = daily([base.centre + size * base.sd], start="2026-03-05")
+        seen.append(judge_chart(after, "brisque", baseline=base)["verdict"].iloc[0] == "fail")
+    assert np.mean(seen) >= least
+
+
 def test_recovery_is_soon():
     values = noise(140)
     values[80:100] += 9

@@ -6,18 +6,23 @@
 __all__ = ['calibrate', 'baseline_text']
 
 # %% ../../nbs/jobs/67_calibrate.ipynb #fb6cea35
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 
-from ..core import TIME, VALUE, MetricError, SettingsError, parse_time, settings
+import pandas as pd
+
+from ..core import TIME, VALUE, VERDICT, MetricError, SettingsError, parse_time, settings
 from .frozen import page_sd
-from .model_settings import model_settings
+from .model_settings import ModelSettings, model_settings
 from .steps import past_points
 from ..judge.baseline import FEWEST, Baseline, fit_baseline
-from ..judge.chart import ChartRule, own_baselines
+from ..judge.chart import ChartRule, judge_chart, own_baselines
 from ..judge.limits import SLACK
+from ..judge.window import FAIL, figures
 from ..metrics import metric_info
 from ..records.parquet_log import ParquetLog
 from ..records.store import MetricStore
+from ..tell.wording import batches, when
 
 # %% ../../nbs/jobs/67_calibrate.ipynb #4c25f18c
 def _points(store: MetricStore, model: str, series: str, since: datetime | None, until: datetime | None):
@@ -28,6 +33,26 @@ def _points(store: MetricStore, model: str, series: str, since: datetime | None,
     found = past_points(store, model, series, since, until)
     return found[found[VALUE].notna()]
 
+def _promise(policy: ModelSettings, false_alarm_every: str | None, tell: Callable[[str], None]) -> str:
+    "The promise for one series, and how it comes from the model's"
+    made = false_alarm_every or policy.promise()
+    shared = f"{policy.false_alarm_every}{' batches' * policy.false_alarm_every.isdigit()}, shared by {len(policy.series)} series"
+    if not false_alarm_every and made != policy.false_alarm_every: tell(f"the model's promise is a false alarm in {shared}: {made} for each")
+    return made
+
+def _clean(points: pd.DataFrame, known: pd.DataFrame, series: str, rule: ChartRule, earlier: Baseline | None, last: int | None,
+           tell: Callable[[str], None]) -> pd.DataFrame:
+    "The `points` of a period, or the newest so many, without those that fail on the baseline so far; `MetricError` where too few are left"
+    judged = judge_chart(known, series, rule, earlier)
+    bad = points[TIME].isin(judged[TIME][judged[VERDICT] == FAIL])
+    kept = points[~bad] if last is None else points[~bad].tail(last)
+    left = points[bad & (points[TIME] >= kept[TIME].min())] if len(kept) else points
+    if len(kept) < FEWEST <= len(kept) + len(left):
+        raise MetricError(f"{series}: expected {FEWEST} batches that did not fail, got {len(kept)} beside {len(left)} that did; name another period, "
+                          "or accept that what failed is normal from now on (accept_failed, --accept-failed)")
+    if len(left): tell(f"left out: {batches(len(left))} that failed, the last on {when(left[TIME].max())}; --accept-failed lets them teach")
+    return kept
+
 def calibrate(
     store: MetricStore,
     model: str,
@@ -37,24 +62,29 @@ def calibrate(
     since: datetime | str | None = None,  # First instant of the period that teaches; a text as in RFC 3339
     until: datetime | str | None = None,  # Last instant of it
     last: int | None = None,  # Teach with the newest so many batches (of the period)
+    accept_failed: bool = False,  # Whether batches of a named period that failed teach, too: they are what is normal from now on
     by: str | None = None,  # Who asks for it
     reason: str | None = None,  # and why
     log: ParquetLog | None = None,  # The model's pages, to learn what their number does; None: those below OCR_QUALITY_HOME
+    tell: Callable[[str], None] = lambda text: None,  # Told what is left out, and where the promise comes from
 ) -> Baseline:
     "Freeze a baseline for a series and store it; `MetricError` for a series or period that cannot teach, `SettingsError` for an impossible promise"
     metric_info(series)
     since, until = (parse_time(o) if isinstance(o, str) else o for o in (since, until))
     policy = model_settings(store, model)
-    promise = false_alarm_every or policy.promise()
+    if since and until and since > until: raise SettingsError(f"expected a period, got one from {when(since)} until {when(until)}; exchange them")
+    promise = _promise(policy, false_alarm_every, tell)
     rule = ChartRule(promise, policy.baseline, policy.learn, policy.limit if series == policy.index else None, settings().timezone)
     earlier = store.baseline(model, series)
+    earlier = earlier and Baseline.from_dict(earlier)
     if last is not None and last < FEWEST: raise SettingsError(f"expected the newest {FEWEST} batches or more, got {last}")
     points = _points(store, model, series, since, until).sort_values(TIME)
     if since is None and until is None and last is None:
-        first = own_baselines(points, series, rule) if earlier is None else [Baseline.from_dict(earlier)]
+        first = own_baselines(points, series, rule) if earlier is None else [earlier]
         if not first:
             raise MetricError(f"{model} {series}: expected {rule.start} clean batches or more, got {len(points)} batches; wait, or name a period")
         points = points[points[TIME].isin(first[-1].taught)]
+    elif not accept_failed: points = _clean(points, _points(store, model, series, None, until), series, rule, earlier, last, tell)
     if last is not None: points = points.tail(last)
     log = ParquetLog(settings().under("pages")) if log is None else log
     size = page_sd(log, model, series, points[TIME].min(), points[TIME].max()) if len(points) else None
@@ -68,21 +98,21 @@ def baseline_text(
 ) -> str:
     "What a baseline says, in a few lines for people"
     unit, number = metric_info(base.metric).unit.replace("score", "").strip(), lambda x: f"{x:.4g}"
+    usual = figures(base.centre, *(base.centre + x * o.sudden * base.sd for o in base.limits.values() for x in (1, -1)))[0]
     dropped = f", {base.dropped} too far out to learn from" * bool(base.dropped)
     lines = [f"{base.metric}: {base.batches} batches, {base.since:%Y-%m-%d} to {base.until:%Y-%m-%d}{dropped}"]
-    if not base.limits: return "\n".join([*lines, f"no variation: all are {number(base.centre)}; nothing can be judged by them, set a limit"])
+    if not base.limits: return "\n".join([*lines, f"no variation: all are {usual}; nothing can be judged by them, set a limit"])
     sizes = f" of {base.pages:.0f} pages" if base.pages else ""
     other = f"; of 5 pages {number(base.spread(5))}, of 500 pages {number(base.spread(500))}" if base.pages else ""
-    lines.append(f"usual:    {number(base.centre)}{f' {unit}' * bool(unit)}, sd of a batch{sizes} {number(base.sd)}{other}")
+    lines.append(f"usual:    {usual}{f' {unit}' * bool(unit)}, sd of a batch{sizes} {number(base.sd)}{other}")
     for side, o in base.limits.items():
-        edge = base.centre + (1 if side == "high" else -1) * o.sudden * base.sd
+        _, edge = figures(base.centre, base.centre + (1 if side == "high" else -1) * o.sudden * base.sd)
         side = "above" if side == "high" else "below"
-        seen = " and ".join(f"{d} sd after about {o.slow / (d - SLACK):.0f} batches" for d in (1, 2))
-        lines.append(f"limits:   one such batch {side} {number(edge)} ({o.sudden:.1f} sd); a lasting shift of {seen}")
+        seen = " and ".join(f"{d} sd after about {batches(max(1, round(o.slow / (d - SLACK))))}" for d in (1, 2))
+        lines.append(f"limits:   one such batch {side} {edge} ({o.sudden:.1f} sd); a lasting shift of {seen}")
     o = next(iter(base.limits.values()))
-    pace = timedelta(seconds=base.gap_s) / timedelta(days=1)
     lines.append(f"promise:  a false alarm in {base.false_alarm_every}{' batches' * base.false_alarm_every.isdigit()}, "
-                 f"{o.every / len(base.limits):.0f} batches at one in {pace:.3g} days")
+                 f"{o.every / len(base.limits):.0f} batches, one every {base.gap_s / 3600:.3g} hours")
     if any(base.effect):
         days = "Mon Tue Wed Thu Fri Sat Sun".split()
         lines.append("weekdays: " + ", ".join(f"{d} {e:+.2g}" for d, e in zip(days, base.effect, strict=True)))

@@ -211,19 +211,19 @@ APART, LOOK_BACK = 3, 90  # Batches that part two faults; batches before the fir
 _SINCE = "onset onset_first onset_last shift shift_error certainty".split()
 
 def _since(rows: _Rows) -> np.ndarray:
-    "Onset, its interval (row numbers), shift, error and certainty of each batch that fails on its baseline, `(n, 6)`; NaN for the others"
+    "Onset (after the last failure of the fault before), its interval, shift, error, certainty of each alarm, `(n, 6)`; NaN for other batches"
     out = np.full((len(rows.z), len(_SINCE)), np.nan)
-    before = run = -1
+    before, run, earliest = -1, -1, 0
     for i in np.flatnonzero((rows.alarm == SLOW) | (rows.alarm == SUDDEN)):
         base = rows.base[i]
         if base is None: continue
-        if before < 0 or i - before > APART: run = i
+        if before < 0 or i - before > APART: run, earliest = i, before + 1
         before = i
         both = len(base.limits) == 2
         side = ("low" if rows.z[i] < 0 else "high") if both else next(iter(base.limits))
         limits = base.limits[side]
         z = -rows.z if both and side == "low" else rows.z
-        out[i] = find_onset(z, max(rows.first[i], run - LOOK_BACK), i, limits.phi, base.batches, limits.every)
+        out[i] = find_onset(z, max(rows.first[i], run - LOOK_BACK, earliest), i, limits.phi, base.batches, limits.every)
     return out
 
 # %% ../../nbs/judge/35_chart.ipynb #25e37f1a

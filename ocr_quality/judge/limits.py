@@ -226,7 +226,7 @@ def _worlds(normal, pick, factor, tail, phi, own, bend, day, ratio, q, effect, w
     return out
 
 # %% ../../nbs/judge/31_limits.ipynb #6cc49db2
-SAFETY, SUDDEN_PART, FEW, FAR = 0.82, 0.1, 200, 10.0
+SAFETY, SUDDEN_PART, FEW, FAR = 0.78, 0.2, 200, 10.0
 
 @dataclass(frozen=True)
 class Limits:
