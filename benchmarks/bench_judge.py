@@ -12,7 +12,7 @@ spell are set aside; the first faulty batch is delay 1; a run without an alarm h
 own baseline.
 
 Pages: a batch is the median of n normal pages whose mean scatters by 0.2 page sd between batches; 20 % bad pages are each as bad as can be.
-About 12 minutes on two free cores; --count 200 takes a tenth of that and is good for a look.
+About 15 minutes on two free cores; --count 200 takes a tenth of that and is good for a look.
 """
 import argparse
 import time
@@ -22,8 +22,8 @@ import numpy as np
 
 from ocr_quality import synth
 from ocr_quality.judge.baseline import fit_baseline
-from ocr_quality.judge.chart import ChartRule, judge_chart
-from ocr_quality.judge.panel import Panel, alarms, delays, learn
+from ocr_quality.judge.chart import ChartRule, judge_chart, own_baselines
+from ocr_quality.judge.panel import Panel, alarms, delays, incidents, learn
 from ocr_quality.judge.strategy import at_rate, parse_strategy
 
 BASELINE, QUIET, YEARS, EVERY = 60, 20, 1095, 365
@@ -34,7 +34,8 @@ EQUAL = {f"{w} k={r.k:g}": r for w, r in ((w, at_rate(parse_strategy(w), EVERY))
 KINDS = {"Gaussian": {}, "t(4)": {"df": 4}, "AR(0.3)": {"ar": 0.3}, "weekday pattern": {"week": 1}, "5 pages": {"pages": (5, 5)},
          "50 pages": {"pages": (50, 50)}, "500 pages": {"pages": (500, 500)}, "5 to 500 pages": {"pages": (5, 500)}, "20 % missing": {"missing": 0.2},
          "skewed by 1": {"gamma": 4}, "skewed by 1.4": {"gamma": 2}}
-FAULTS = ("step 0.5 sd", "step 1 sd", "step 2 sd", "ramp 0.05 sd", "ramp 0.1 sd", "variance x 2", "20 % bad pages")
+FAULTS = ("step 0.5 sd", "step 1 sd", "step 2 sd", "ramp 0.05 sd", "ramp 0.1 sd", "variance x 2", "spike 6 sd", "spike 8 sd", "20 % bad pages")
+BY_ITSELF, GATHER = ("Gaussian", "t(4)", "AR(0.3)"), 130
 
 
 def medians(rng, pages, bad):
@@ -66,6 +67,7 @@ def damage(x, fault, onset, rng):
     y, size, nth = x.copy(), float(fault.split()[-2]) if "sd" in fault else 0.0, np.arange(1, x.shape[1] - onset + 1)
     if fault.startswith("step"): y[:, onset:] += size
     elif fault.startswith("ramp"): y[:, onset:] += size * nth
+    elif fault.startswith("spike"): y[:, onset] += size
     elif fault.startswith("variance"): y[:, onset:] *= 2**0.5
     else: y[:, onset:] = medians(rng, np.full(y[:, onset:].shape, 50), 0.2) + 0.2 * rng.normal(size=y[:, onset:].shape)
     return y
@@ -85,15 +87,25 @@ def cell(task):
     false, seen = {}, {}
     for name, rule in {**rules, **GIVEN, **EQUAL}.items():
         rate = EVERY * alarms(calm, rule, learned.get(name), restart=True).sum(1) / calm.came[:, BASELINE:].sum(1)
-        false[name] = rate.mean(), rate.std(ddof=1) / count**0.5, (rate == 0).mean(), np.quantile(rate, 0.9)
+        told = incidents(alarms(calm, rule, learned.get(name)), calm.came).sum() / calm.came[:, BASELINE:].sum()
+        false[name] = rate.mean(), rate.std(ddof=1) / count**0.5, (rate == 0).mean(), np.quantile(rate, 0.9), EVERY * told
+    if kind in BY_ITSELF: false["by itself"] = by_itself(x[: max(count // 4, 2)], CHARTS["chart"])
     onset = BASELINE + QUIET
     for fault in faults:
         worse = panel(damage(x[:, : onset + 365], fault, onset, rng), None if pages is None else pages[:, : onset + 365])
         for name, rule in {**rules, **EQUAL}.items():
             delay = delays(alarms(worse, rule, learned.get(name)), worse.came, onset)
             runs = delay[~np.isnan(delay)]
-            seen[fault, name] = (float(np.median(runs)), *((runs <= n).mean() for n in (7, 14, 30)), len(runs))
+            seen[fault, name] = (float(np.median(runs)), *((runs <= n).mean() for n in (7, 14, 30)), len(runs), (runs == 1).mean())
     return kind, false, seen
+
+
+def by_itself(x, rule):
+    "False alarms on the baselines that the chart gathers by itself: mean and standard error"
+    series = Panel(25 + x, GATHER, times=MONDAY + np.arange(x.shape[1]))
+    own = [own_baselines(series.frame(i).head(GATHER), series.metric, rule)[-1] for i in range(len(x))]
+    rate = EVERY * alarms(series, rule, own, restart=True).sum(1) / series.came[:, GATHER:].sum(1)
+    return rate.mean(), rate.std(ddof=1) / len(rate) ** 0.5
 
 
 def mark(good): return "" if good else "  missed"
@@ -108,9 +120,19 @@ def print_false(cells):
         row = "".join(f"{f'{false[n][0]:.2f} ± {false[n][1]:.2f}':>15}" for n in names)
         print(f"  {kind:16}{row}   {false['chart'][2]:.2f} / {false['chart'][3]:.1f}{mark(0.5 <= false['chart'][0] <= 1.25)}")
     for kind, false, _ in cells:
+        if "by itself" in false:
+            mean, error = false["by itself"]
+            print(f"  {kind}, chart, learned by itself: {mean:.2f} ± {error:.2f} (aim 0.5 to 1.25)" + mark(0.5 <= mean <= 1.25))
         if "chart normal" in false:
             mean, error = false["chart normal"][:2]
             print(f"  {kind}, chart normal: {mean:.2f} ± {error:.2f} (aim 0.5 to 1.25 for Gaussian series){mark(0.5 <= mean <= 1.25)}")
+
+
+def print_told(cells):
+    "What a person hears of"
+    names = ["chart", *GIVEN, *EQUAL]
+    print(f"\nFalse incidents in {EVERY} batches in control, as they are told")
+    for kind, false, _ in cells: print(f"  {kind:16}" + "".join(f"{f'{n} {false[n][4]:.2f}':>18}" for n in names))
 
 
 def print_seen(cells):
@@ -118,11 +140,13 @@ def print_seen(cells):
     names = [*CHARTS, *EQUAL]
     print(f"\nDetection at one false alarm in {EVERY}: median delay in batches, share detected within 7, 14 and 30")
     print(f"  {'':16}" + "".join(f"{n:>26}" for n in names))
-    for fault in FAULTS:
+    for fault in (f for f in FAULTS if not f.startswith("spike")):
         got = next(seen for _, _, seen in cells if (fault, "chart") in seen)
         row = "".join(f"{'{:.0f}: {:.2f} {:.2f} {:.3f}'.format(*got[fault, n][:4]):>26}" for n in names)
         print(f"  {fault:16}{row}")
     got = next(seen for _, _, seen in cells if ("step 1 sd", "chart") in seen)
+    for spike in (f for f in FAULTS if f.startswith("spike")):
+        print(f"  {spike:16}" + "".join(f"{f'at once {got[spike, n][5]:.2f}':>26}" for n in names))
     for name, most in (("chart", 10), ("chart normal", 9)):
         median, within, runs = (got["step 1 sd", name][i] for i in (0, 3, 4))
         error = (within * (1 - within) / runs) ** 0.5
@@ -156,6 +180,7 @@ def main(count, workers, seed):
     with ProcessPoolExecutor(workers) as pool: got = {c[0]: c for c in pool.map(cell, [(k, count, seed) for k in order])}
     cells = [got[k] for k in KINDS]
     print_false(cells)
+    print_told(cells)
     print_seen(cells)
     print_speed()
     print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes with {workers} processes")

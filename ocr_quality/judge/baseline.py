@@ -40,6 +40,8 @@ class Baseline:
     limits: dict[str, Limits]  # By side, `high` or `low`; empty without variation
     false_alarm_every: str  # As stated
     taught: tuple[datetime, ...] = ()  # Times of the batches that it was learned from
+    pause_s: float = 0.0  # Longest gap between them that was nothing unusual, seconds
+    sizes: tuple[float, float] | None = None  # Fewest and most pages of a batch among them
 
     def to_dict(self) -> dict:
         "As JSON can hold it"
@@ -53,7 +55,7 @@ class Baseline:
             made = cls(**values)
             limits = {side: Limits(**o) for side, o in made.limits.items()}
             return replace(made, since=parse_time(made.since), until=parse_time(made.until), effect=tuple(made.effect), limits=limits,
-                           taught=tuple(parse_time(o) for o in made.taught))
+                           taught=tuple(parse_time(o) for o in made.taught), sizes=made.sizes and tuple(made.sizes))
         except (TypeError, AttributeError) as e:
             names = ", ".join(f.name for f in fields(cls))
             raise SettingsError(f"expected a baseline with {names}, got something else ({e}); calibrate again") from e
@@ -62,11 +64,13 @@ class Baseline:
         self,
         pages,  # Pages of each batch, `(n,)`, NaN where unknown; None: unknown
     ) -> np.ndarray | float:  # Standard deviation of each, in the metric's unit
-        "How far batches of so many pages scatter"
+        "How far batches of so many pages scatter: larger ones than have been seen no less than these, smaller ones as if their pages were all"
         if pages is None or self.pages is None: return self.sd
         pages = np.asarray(pages, float)
-        ratio = np.where(pages > 0, self.pages / np.where(pages > 0, pages, 1), 1.0)
-        return self.sd * np.sqrt(np.maximum(ratio, 1) if self.share is None else 1 - self.share + self.share * ratio)
+        known, (fewest, most) = np.where(pages > 0, pages, self.pages), self.sizes or (0.0, np.inf)
+        if self.share is None: return self.sd * np.sqrt(np.maximum(self.pages / known, 1))
+        seen = 1 - self.share + self.share * self.pages / np.clip(known, fewest, most)
+        return self.sd * np.sqrt(seen * np.maximum(fewest / known, 1))
 
     def expected(
         self,
@@ -89,10 +93,15 @@ class Baseline:
 def pace(
     times: pd.Series,  # Times of batches, ascending
 ) -> float:  # Seconds
-    "The usual time from one batch to the next: the mean of the gaps, but for pauses of more than ten times the median gap"
-    gaps = np.diff(times.to_numpy("datetime64[us]").astype("int64")) / 1e6
-    gaps = gaps[gaps <= 10 * np.median(gaps[gaps > 0])] if (gaps > 0).any() else gaps
+    "The usual time from one batch to the next: the mean of the gaps, but for one or two of more than ten times all others"
+    gaps = np.sort(np.diff(times.to_numpy("datetime64[us]").astype("int64")) / 1e6)
+    if len(gaps) > 2 and gaps[-3] > 0: gaps = gaps[gaps <= 10 * gaps[-3]]
     return float(gaps.mean()) if len(gaps) else 0.0
+
+def _pause(times: pd.Series) -> float:
+    "The longest gap that is nothing unusual: two others are at least as long"
+    gaps = np.sort(np.diff(times.to_numpy("datetime64[us]").astype("int64")) / 1e6)
+    return float(gaps[-3]) if len(gaps) > 2 else 0.0
 
 def _weekday(times: pd.Series, zone: str) -> np.ndarray:
     "Weekday of each time, 0 Monday"
@@ -114,11 +123,11 @@ def false_alarm_batches(
 
 @lru_cache(maxsize=4096)
 def _limits(u: bytes, every: float, kept: bytes, cut: float, day: bytes | None, effect: bytes, ratio: bytes | None, share: float, known: bool,
-            normal: bool) -> Limits:
+            normal: bool, chosen: bool) -> Limits:
     "`find_limits`, remembered"
     def of(o: bytes | None, dtype=float): return None if o is None else np.frombuffer(o, dtype)
     return find_limits(of(u), every, kept=of(kept, bool), cut=cut, day=of(day, np.int64), effect=of(effect), ratio=of(ratio), share=share,
-                       share_known=known, normal=normal)
+                       share_known=known, normal=normal, chosen=chosen)
 
 def _sizes(pages: np.ndarray, page_sd: float | None, x: np.ndarray) -> tuple[float | None, np.ndarray, np.ndarray, bool]:
     "Harmonic mean of the pages, its ratio to each, the shares to try, and whether they can be told"
@@ -132,6 +141,15 @@ def _sizes(pages: np.ndarray, page_sd: float | None, x: np.ndarray) -> tuple[flo
     told = pages[good].max() >= 1.5 * pages[good].min()
     return mean, ratio, SHARES if told else np.zeros(1), told
 
+def _with_strays(base: Baseline, rows: pd.DataFrame, stray: pd.DataFrame, *known: np.ndarray) -> tuple[np.ndarray, ...]:
+    "Residuals, which are kept, weekdays and size ratios of the rows with the strays in their places, as dropped ones"
+    z = base.residuals(stray)
+    pages = stray["pages"].to_numpy(float) if "pages" in stray and base.pages else np.full(len(z), np.nan)
+    ratio = np.where(pages > 0, (base.pages or 1.0) / np.where(pages > 0, pages, 1), 1.0) if known[3].any() else np.ones(len(z))
+    more = np.round(z, 9), np.zeros(len(z), bool), _weekday(stray[TIME], base.zone), ratio
+    order = np.argsort(np.concatenate([rows[TIME].to_numpy("datetime64[us]"), stray[TIME].to_numpy("datetime64[us]")]), kind="stable")
+    return tuple(np.concatenate([a, b.astype(a.dtype)])[order][-LONGEST:] for a, b in zip(known, more, strict=True))
+
 def fit_baseline(
     series: pd.DataFrame,  # The clean batches: columns `time` (aware), `value` and perhaps `pages`, 20 to 120 rows with a value
     metric: str,  # Name in the registry; its direction says which side is worse
@@ -141,6 +159,7 @@ def fit_baseline(
     page_sd: float | None = None,  # Standard deviation of the index of a batch of one page, where the pages told it
     normal: bool = False,  # Whether to believe that the series is Gaussian and without autocorrelation
     lenient: bool = False,  # Whether a promise of fewer batches than 20 is kept as one of 20 instead of refused
+    stray: pd.DataFrame | None = None,  # Where alarms were left out: the batches that failed alone, which tell how far what is normal may stray
 ) -> Baseline:
     "Freeze what is normal; `MetricError` for too few or too many batches"
     rows, info = in_order(series), metric_info(metric)
@@ -161,13 +180,15 @@ def fit_baseline(
     centre, sd, q, effect, kept = fit_values((x - x[0]) / unit, day, ratio, week, grid)
     made = Baseline(metric, len(x), int((~kept).sum()), times.iloc[0].to_pydatetime(), times.iloc[-1].to_pydatetime(), x[0] + unit * centre,
                     float(unit * sd), tuple((unit * effect).tolist()), zone, mean, float(q) if told else None, gap_s, {}, str(false_alarm_every),
-                    tuple(times.dt.to_pydatetime()))
+                    tuple(times.dt.to_pydatetime()), max(_pause(times), gap_s),
+                    (float(pages[pages > 0].min()), float(pages[pages > 0].max())) if mean else None)
     if np.ptp(x) <= 1e-12 * np.abs(x).max() or sd <= 0: return replace(made, sd=0.0)
     u = np.round(standardise((x - x[0]) / unit, day, ratio, centre, sd, q, effect), 9)
+    if stray is not None and len(stray): u, kept, day, ratio = _with_strays(made, rows, stray, u, kept, day, ratio)
     cut = float(max(np.abs(u[kept]).max(), min(4.0, np.abs(u[~kept]).min(initial=4.0))))
     sides = {"both": ("high", "low")}.get(info.worse, (info.worse,))
     given = (every * len(sides), kept.tobytes(), cut, day.tobytes() if week else None)
-    rest = (ratio.tobytes() if len(grid) > 1 or q > 0 else None, float(q), len(grid) == 1, normal)
+    rest = (ratio.tobytes() if len(grid) > 1 or q > 0 else None, float(q), len(grid) == 1, normal, stray is not None)
     e = np.round(effect / sd, 9)
     limits = {side: _limits((s * u).tobytes(), *given, (s * e).tobytes(), *rest) for side in sides for s in (1.0 if side == "high" else -1.0,)}
     return replace(made, limits=limits)

@@ -16,7 +16,7 @@ from scipy.stats import t
 
 from ..core import CENTRE, HISTORY, LOWER, REASON, TIME, UPPER, VALUE, VERDICT, SettingsError, parse_span
 from ..metrics import Metric, metric_info
-from .baseline import FEWEST, Baseline, fit_baseline
+from .baseline import FEWEST, Baseline, fit_baseline, pace
 from .limits import LONGEST, cusum
 from .onset import find_onset
 from .series import in_order
@@ -89,10 +89,10 @@ class _Rows:
         self.alarm, self.base = np.full(n, None, object), np.full(n, None, object)
         self.verdict = np.full(n, LEARNING, object)
 
-def _gaps(times: pd.Series, gap_s: float) -> np.ndarray:
-    "What is left of the sum when each batch arrives: 1, less for every further batch that should have come in a gap of more than two"
+def _gaps(times: pd.Series, base: Baseline) -> np.ndarray:
+    "What is left of the sum when each batch arrives: 1, less for every batch but two that should have come in a gap longer than is usual"
     seconds = np.diff(times.to_numpy("datetime64[us]").astype("int64"), prepend=times.iloc[0].value // 1000) / 1e6
-    return FADE ** np.maximum(np.round(seconds / gap_s) - 1 - PATIENCE, 0)
+    return FADE ** np.maximum(np.round((seconds - max(base.pause_s, base.gap_s)) / base.gap_s) - PATIENCE, 0)
 
 def _stretch(rows: _Rows, at: slice, series: pd.DataFrame, base: Baseline, metric: Metric) -> None:
     "Judge the batches `at` on `base`, from a sum of 0"
@@ -103,7 +103,7 @@ def _stretch(rows: _Rows, at: slice, series: pd.DataFrame, base: Baseline, metri
     if not base.limits:
         rows.verdict[at] = NO_VARIATION
         return
-    spread, z, keep = base.spread(part["pages"] if "pages" in part else None), base.residuals(part), _gaps(part[TIME], base.gap_s)
+    spread, z, keep = base.spread(part["pages"] if "pages" in part else None), base.residuals(part), _gaps(part[TIME], base)
     alarm, sums = np.full(len(part), None, object), np.zeros(len(part))
     for side, limits in base.limits.items():
         sign = 1 if side == "high" else -1
@@ -117,9 +117,10 @@ def _stretch(rows: _Rows, at: slice, series: pd.DataFrame, base: Baseline, metri
     rows.verdict[at] = PASS
 
 # %% ../../nbs/judge/35_chart.ipynb #63f10930
-def _learn(rows: _Rows, at: slice, x: np.ndarray, metric: Metric, rule: ChartRule, gap_s: float) -> np.ndarray:
+def _learn(rows: _Rows, at: slice, x: np.ndarray, metric: Metric, rule: ChartRule, times: pd.Series) -> np.ndarray:
     "Prediction limits for the first batches; which of them may teach"
     part = x[at]
+    gap_s = max(pace(times[~np.isnan(part)].head(EARLIEST + 1)), 1.0)
     counted = str(rule.false_alarm_every).isdigit()
     every = float(rule.false_alarm_every) if counted else max(parse_span(rule.false_alarm_every).total_seconds() / gap_s, 20.0)
     sides = 2 if metric.worse == "both" else 1
@@ -156,30 +157,39 @@ def _own(rows: _Rows, series: pd.DataFrame, x: np.ndarray, metric: Metric, rule:
     "Judge a series on baselines that it makes itself; these"
     made: list[Baseline] = []
     if not len(x): return made
-    gaps = np.diff(series[TIME].to_numpy("datetime64[us]").astype("int64")) / 1e6
-    clean = _learn(rows, slice(0, len(x)), x, metric, rule, max(float(np.median(gaps)) if len(gaps) else 86400.0, 1.0))
-    low, high = absolute_bounds(rule.limit, metric)
+    clean = _learn(rows, slice(0, len(x)), x, metric, rule, series[TIME])
+    (low, high), value = absolute_bounds(rule.limit, metric), series[VALUE].to_numpy()
+    within = (value >= low) & (value <= high)
     for size in dict.fromkeys((rule.start, rule.baseline)):
         if clean.sum() < size or (made and _drifted(made[0], series[clean].iloc[rule.start:size], metric)): break
         end = int(np.flatnonzero(clean)[size - 1]) + 1
-        base = baseline_of(series[clean].head(size), metric.name, rule)
+        base = baseline_of(series[clean].head(size), metric.name, rule, series[:end][_alone(clean[:end], x[:end]) & within[:end]])
         for column in (rows.centre, rows.lower, rows.upper): column[end:] = np.nan
         rows.alarm[end:] = None
         made.append(base)
         _stretch(rows, slice(end, len(x)), series, base, metric)
-        value = series[VALUE].to_numpy()
-        clean[end:] = ~np.isnan(x[end:]) & pd.isna(rows.alarm[end:]) & (value[end:] >= low) & (value[end:] <= high)
+        clean[end:] = ~np.isnan(x[end:]) & pd.isna(rows.alarm[end:]) & within[end:]
+        if not base.limits: clean[end:] &= np.abs(x[end:] - base.centre) <= 1e-12 * abs(base.centre)
         _unclean(clean, end, _since(rows)[:, 0], rule.baseline)
     return made
+
+def _alone(clean: np.ndarray, x: np.ndarray) -> np.ndarray:
+    "Batches that failed between clean ones, two before and two after"
+    came = np.flatnonzero(~np.isnan(x))
+    good = np.concatenate([[True, True], clean[came], [True, True]])
+    alone, n = np.zeros(len(x), bool), len(came)
+    alone[came] = ~clean[came] & good[:n] & good[1:n + 1] & good[3:n + 3] & good[4:n + 4]
+    return alone
 
 def baseline_of(
     clean: pd.DataFrame,  # The clean batches
     metric: str,  # Name in the registry
     rule: ChartRule,  # Whose promise is to be kept
+    stray: pd.DataFrame | None = None,  # Batches among them that failed alone
 ) -> Baseline:
     "The baseline that `rule` freezes from `clean` batches"
     return fit_baseline(clean, metric, false_alarm_every=rule.false_alarm_every, zone=rule.zone, page_sd=rule.page_sd, normal=rule.normal,
-                        lenient=True)
+                        lenient=True, stray=stray)
 
 def own_baselines(
     series: pd.DataFrame,  # As for `judge_chart`

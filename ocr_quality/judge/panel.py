@@ -78,13 +78,15 @@ def _anew(z, sign, slow, sudden, keep, inside, beyond):
     return out
 
 @njit(nogil=True, cache=True)
-def _chart(z, sign, slow, sudden, seconds, gap, inside, beyond, first, restart):
+def _chart(z, sign, slow, sudden, seconds, gap, pause, inside, beyond, first, restart):
     "Failing batches of each series, `(count, n)`"
     out = np.zeros(z.shape, np.bool_)
     for r in range(z.shape[0]):
         slots = np.flatnonzero(~np.isnan(z[r, first:])) + first
         x, keep = z[r][slots], np.ones(len(slots))
-        for i in range(1, len(slots)): keep[i] = FADE ** max(np.round((seconds[slots[i]] - seconds[slots[i - 1]]) / gap[r]) - 1 - PATIENCE, 0.0)
+        for i in range(1, len(slots)):
+            gone = seconds[slots[i]] - seconds[slots[i - 1]] - pause[r]
+            keep[i] = FADE ** max(np.round(gone / gap[r]) - PATIENCE, 0.0)
         if restart: fail = _anew(x, sign, slow[r], sudden[r], keep, inside[r][slots], beyond[r][slots])
         else:
             fail = np.zeros(len(slots), np.bool_)
@@ -119,8 +121,9 @@ def _chart_alarms(panel: Panel, rule: ChartRule, baselines: list[Baseline], rest
     z = residuals(panel, baselines)
     flat = np.isnan(z) & panel.came
     seconds, gap = panel.times.astype("int64") / 1e6, np.array([o.gap_s for o in baselines])
+    pause = np.array([max(o.pause_s, o.gap_s) for o in baselines])
     sign = np.array([1.0 if side == "high" else -1.0 for side in sides])
-    return _chart(np.where(flat, 0.0, z), sign, slow, sudden, seconds, gap, inside, (x < low) | (x > high), panel.lead, restart)
+    return _chart(np.where(flat, 0.0, z), sign, slow, sudden, seconds, gap, pause, inside, (x < low) | (x > high), panel.lead, restart)
 
 # %% ../../nbs/judge/41_panel.ipynb #c21b52e0
 def _window_alarms(panel: Panel, rule: WindowRule) -> np.ndarray:

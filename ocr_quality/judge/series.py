@@ -43,6 +43,6 @@ def in_order(
     if not out[TIME].duplicated().any():
         return out if out[TIME].is_monotonic_increasing else out.sort_values(TIME, ignore_index=True)
     key = out[[TIME, VALUE]].copy()
-    for c in (BATCH, TAGS):
+    for c in (BATCH, TAGS, "pages"):
         if c in out: key[c] = [repr(sorted(o.items())) if isinstance(o, dict) else str(o) for o in out[c]]
     return out.loc[key[~key.duplicated()].sort_values(list(key), kind="stable").index].reset_index(drop=True)
