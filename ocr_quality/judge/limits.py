@@ -227,7 +227,7 @@ def _worlds(normal, pick, factor, tail, phi, own, bend, day, ratio, q, effect, w
     return out
 
 # %% ../../nbs/judge/31_limits.ipynb #6cc49db2
-SAFETY, CHOSEN, SUDDEN_PART, FEW, FAR = 0.78, 0.85, 0.2, 200, 10.0
+SAFETY, CHOSEN, SUDDEN_PART, FEW, FAR = 0.8, 0.83, 0.2, 200, 10.0
 
 @dataclass(frozen=True)
 class Limits:
