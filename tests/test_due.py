@@ -9,7 +9,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ocr_quality.core import SettingsError, format_time, parse_time
+from ocr_quality.jobs import watch
 from ocr_quality.jobs.due import check_due_rule, missed_batches
+from ocr_quality.jobs.model_settings import model_settings, set_model
+from ocr_quality.jobs.watch import audience_of, check_alerts
+from ocr_quality.records.store import MetricStore
+from ocr_quality.tell.incident import Seen
+from ocr_quality.tell.incidents import incidents, note, story
 
 START = parse_time("2026-03-02T00:00:00Z")  # a Monday
 
@@ -120,3 +126,101 @@ def test_a_call_with_no_batch_far_and_wide_is_missed(cron, hours, at):
     found = {m.name for m in missed_batches(frame, cron, now, grace)}
     fires = [EIGHT + k * step for k in range(-8, 170) if there[0] < EIGHT + k * step <= now - grace]
     assert {format_time(f) for f in fires if not any(f - step <= t <= f + step + grace for t in there)} <= found
+
+
+# in the store
+
+def put(store, n, model="m", day=None):
+    "Points of batch n, as a backfill writes them"
+    day = day or START + timedelta(days=n)
+    store.put_points([dict(point_id=f"{model}{n}", model=model, metric="pages", value=8, time=day, batch=f"{day:%Y-%m-%d}")])
+    return day
+
+
+def comes(store, n, hours=6.0, model="m", day=None, verdict="learning"):
+    "Batch n arrives so many hours after midnight of day n"
+    dated, rules = put(store, n, model, day), model_settings(store, model)
+    one = Seen(f"{dated:%Y-%m-%d}", dated, verdict, "brisque", {"brisque": "critical"} if verdict == "fail" else {})
+    return note(store, model, rules.alert_rules(), audience_of(rules), [one], now=START + timedelta(days=n, hours=hours))
+
+
+def look(store, n, hours): return check_alerts(store, now=START + timedelta(days=n, hours=hours), deliver=False)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with MetricStore(f"sqlite:///{tmp_path}/store.db") as s:
+        set_model(s, "m", recipients=["json://127.0.0.1:9/x"])
+        yield s
+
+
+def test_a_folder_of_the_next_year_is_one_incident_and_not_seven(store):
+    for n in range(30): comes(store, n)
+    comes(store, 30, day=parse_time("2027-04-01T00:00:00Z"))
+    for n in range(30, 38): look(store, n, 20)
+    assert store.deliveries()["kind"].tolist() == ["told_opened", "reminded"] and incidents(store).state.tolist() == ["open"]
+
+
+def test_late_then_missing_is_missed_twice(store):
+    set_model(store, "m", due="0 6 * * *")
+    for n in range(10): comes(store, n)
+    found = [(n, h, k) for n, h in ((10, 11), (10, 12), (10, 14), (11, 12)) for k in ([*comes(store, 10, 13)] if (n, h) == (10, 14) else []) or
+             look(store, n, h).to_dict("records")]
+    assert [(n, h, e["kind"]) for n, h, e in found if e["kind"] in ("opened", "told_opened", "told_recovered", "told_reopened")] == [
+        (10, 12, "opened"), (10, 12, "told_opened"), (10, 14, "told_recovered"), (11, 12, "told_reopened")]
+
+
+def test_a_missing_batch_that_is_filled_in_ends_the_wait(store):
+    for n in range(30): comes(store, n)
+    assert look(store, 30, 12).kind.tolist() == ["opened", "told_opened"]
+    put(store, 3)
+    assert look(store, 30, 13).empty, "not what came before"
+    put(store, 400)
+    assert look(store, 30, 13).empty, "and not what is dated in the future"
+    put(store, 30)
+    assert look(store, 30, 14).kind.tolist() == ["passed", "recovered", "told_recovered"] and look(store, 30, 15).empty
+    [last] = [m["title"] for m in story(store, incidents(store).incident[0])["messages"].to_dict("records")][1:]
+    assert last == "m: a batch came again after 1 missed"
+
+
+def test_what_is_filled_in_ends_the_wait_of_a_model_that_waits_no_longer(store):
+    for n in range(30): comes(store, n)
+    look(store, 30, 12)
+    set_model(store, "m", due="off")
+    assert look(store, 30, 13).empty
+    put(store, 30)
+    assert incidents(store).state.tolist() == ["open"]
+    look(store, 30, 14)
+    assert incidents(store).state.tolist() == ["recovered"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no such column"), KeyError("batch"), SettingsError("expected another due")])
+def test_a_look_that_fails_keeps_no_message_back(store, monkeypatch, caplog, error):
+    "Quiet hours hold the message of an incident of quality; when they end it is told, whatever happens to the search for missed batches"
+    def breaks(*_): raise error
+    set_model(store, "m", quiet_hours="20:00-07:00", quiet_unless="critical")
+    monkeypatch.setattr(watch, "missed_batches", breaks)
+    set_model(store, "m", quiet_unless="critical", severity={"other": "warning"})
+    one = Seen("2026-03-02", START, "fail", "brisque", {"brisque": "warning"}, 42.5)
+    rules = model_settings(store, "m")
+    note(store, "m", rules.alert_rules(), audience_of(rules), [one], now=START + timedelta(hours=3))
+    assert store.deliveries().empty
+    assert look(store, 0, 8).kind.tolist() == ["told_opened"]
+    assert "whether a batch of m is missing could not be told" in caplog.text
+
+
+@pytest.mark.parametrize("breaks", ["settings", "anything"])
+def test_what_one_model_lacks_silences_no_other(store, monkeypatch, caplog, breaks):
+    "`a` and `z` are broken, `m` in between has a batch missing, and what is due is delivered"
+    tried, real = [], watch.check_model
+    def check(store, model, now): return real(store, model, now) if model == "m" else {}["no such thing"]
+    for n in range(30): comes(store, n)
+    for broken in "az":
+        put(store, 0, broken)
+        store.put_model(broken, {"window": "often"} if breaks == "settings" else {})
+    if breaks == "anything": monkeypatch.setattr(watch, "check_model", check)
+    monkeypatch.setattr(watch, "deliver_due", lambda *args: tried.append(args))
+    found = check_alerts(store, now=START + timedelta(days=30, hours=12))
+    assert found[["model", "kind"]].values.tolist() == [["m", "opened"], ["m", "told_opened"]] and len(tried) == 1
+    assert all(f"the alerts of {broken} could not be checked" in caplog.text for broken in "az")
+    assert ("unexpected KeyError" in caplog.text) == (breaks == "anything")
