@@ -37,7 +37,8 @@ def test_a_setting_of_the_house_is_refused_by_the_name_of_its_variable(home, mon
     ({"cooldown": "99999999999d"}, "at most 100 years"), ({"pattern": "foo"}, "expected a pattern with tags .* got 'foo'"),
     ({"pattern": "*/scans"}, "expected a pattern with tags"),
     ({"escalate_to": ["json://127.0.0.1:9/hunter2"]}, "expected escalate_after where escalate_to is set, got none"),
-    ({"recipients": "json://127.0.0.1:9/hunter2"}, "expected a valid list, got something else"), ({"escalate_to": {"hunter2": 1}}, "expected a valid list"),
+    ({"recipients": "json://127.0.0.1:9/hunter2"}, "expected a valid list, got something else"),
+    ({"escalate_to": {"hunter2": 1}}, "expected a valid list, got something else"),
     ({"recipients": [["hunter2"]]}, "expected a valid string"),
     ({"false_alarm_every": "9h"}, "got 9h of the model, shared by 2 series; state a longer time"),
     ({"false_alarm_every": "30000d"}, "got 30000d of the model, shared by 2 series; state a shorter time")])

@@ -146,9 +146,10 @@ class ModelSettings(BaseModel):
         if self.false_alarm_every.isdigit(): return
         each = len(self.series) * parse_span(self.false_alarm_every)
         if each < timedelta(hours=20):
-            raise ValueError(f"expected false_alarm_every of 20 batches or more of each series, which come hourly at most, got {self.promise_words()}; "
-                             "state a longer time")
-        if each > LONGEST_SPAN: raise ValueError(f"expected false_alarm_every of at most 100 years in all, got {self.promise_words()}; state a shorter time")
+            raise ValueError("expected false_alarm_every of 20 batches or more of each series, which come hourly at most, "
+                             f"got {self.promise_words()}; state a longer time")
+        if each > LONGEST_SPAN:
+            raise ValueError(f"expected false_alarm_every of at most 100 years in all, got {self.promise_words()}; state a shorter time")
 
     @property
     def series(self) -> list[str]:
