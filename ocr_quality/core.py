@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['BATCH', 'PAGE', 'URI', 'METRIC', 'VALUE', 'TIME', 'MODEL', 'TAGS', 'REASON', 'VERDICT', 'LOWER', 'UPPER', 'CENTRE',
-           'HISTORY', 'STATE', 'TAG_PREFIX', 'REASON_SUFFIX', 'OcrQualityError', 'PageError', 'SourceError',
-           'EmptyBatchError', 'MetricError', 'MissingValue', 'TimeError', 'StoreError', 'SettingsError', 'AlertError',
-           'JobError', 'MissingExtraError', 'require', 'tag_column', 'reason_column', 'tags_of', 'parse_time',
-           'format_time', 'utc_now', 'parse_day', 'parse_span', 'Settings', 'settings', 'redact']
+           'HISTORY', 'STATE', 'TAG_PREFIX', 'REASON_SUFFIX', 'LONGEST_SPAN', 'OcrQualityError', 'PageError',
+           'SourceError', 'EmptyBatchError', 'MetricError', 'MissingValue', 'TimeError', 'StoreError', 'SettingsError',
+           'AlertError', 'JobError', 'MissingExtraError', 'require', 'tag_column', 'reason_column', 'tags_of',
+           'parse_time', 'format_time', 'utc_now', 'parse_day', 'parse_span', 'check_zone', 'Settings', 'told_wrong',
+           'settings', 'redact']
 
 # %% ../nbs/00_core.ipynb #84192de6
 import importlib
@@ -16,8 +17,10 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import iso8601
+from pydantic import ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # %% ../nbs/00_core.ipynb #b4ea3caa
@@ -117,13 +120,25 @@ def parse_day(text: str) -> datetime | None:
     try: return datetime.combine(date(int(m[1]), int(m[3]), int(m[4])), datetime.min.time(), UTC)
     except ValueError: return None
 
+LONGEST_SPAN = timedelta(days=36525)  # A hundred years
+
 def parse_span(
     text: str,  # `7d`, `12h`, `30m`, `2w`; a unit is required
-) -> timedelta:  # The length of time, positive
+) -> timedelta:  # The length of time, positive, at most `LONGEST_SPAN`
     "Read a length of time; `SettingsError` for anything else"
     m = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", str(text))
     if not m or float(m[1]) <= 0: raise SettingsError(f"expected a length of time such as 30d, 12h or 2w, got {text!r}")
-    return timedelta(seconds=float(m[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[m[2]])
+    seconds = float(m[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[m[2]]
+    if seconds > LONGEST_SPAN.total_seconds():
+        raise SettingsError(f"expected a length of time of at most 100 years, such as 30d, 12h or 2w, got {text!r}; state a shorter one")
+    return timedelta(seconds=seconds)
+
+def check_zone(
+    name: str,  # IANA name, such as Europe/Berlin
+) -> str:  # The same
+    "`SettingsError` unless there is such a time zone"
+    try: return ZoneInfo(name).key
+    except (KeyError, ValueError, OSError): raise SettingsError(f"expected an IANA zone such as Europe/Berlin, got {name!r}") from None
 
 # %% ../nbs/00_core.ipynb #1a7ebc50
 class Settings(BaseSettings):
@@ -138,6 +153,10 @@ class Settings(BaseSettings):
     remote_retries: int = 4  # How often a request to an object store is repeated, with growing pauses
     plugins: str = ""  # Comma-separated modules or .py files that register metrics
     timezone: str = "UTC"  # Zone of the scheduler's cron expressions
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value): return check_zone(value)
 
     @property
     def store_url(self) -> str:
@@ -158,10 +177,23 @@ class Settings(BaseSettings):
         "Path or URL of something below `home`, such as `under('pages')`"
         return "/".join((self.home.rstrip("/") if "://" in self.home else str(Path(self.home).expanduser()), *parts))
 
+def told_wrong(
+    error: dict,  # One of pydantic's
+    secret: bool = False,  # Whether what was given must not be shown
+) -> str:
+    "What was expected and what was given, as an error of pydantic has it"
+    if error["type"] in ("value_error", "assertion_error"): return error["msg"].split(", ", 1)[1]
+    want = re.sub(r"^Input should (?:be )?|^Unable to parse input string as |, (?:unable to|got|exceeded) .*$", "", error["msg"])
+    want = re.sub(r"^(?=greater|less)", "a value ", want)
+    return f"expected {want}, got {'something else' if secret else repr(error['input'])[:80]}"
+
 def settings(**changes) -> Settings:
     "Settings as the environment has them now, with `changes` on top; `SettingsError` for a value that cannot be one"
     try: return Settings(**changes)
-    except ValueError as e: raise SettingsError(f"settings: {'; '.join(str(e).splitlines()[1:3]).strip()}; correct the OCR_QUALITY_… variable") from e
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        field = "_".join(map(str, first["loc"]))
+        raise SettingsError(f"settings, {field}: {told_wrong(first, field in ('store', 'home'))}; correct OCR_QUALITY_{field.upper()}") from None
 
 # %% ../nbs/00_core.ipynb #8d1c479f
 def redact(

@@ -8,13 +8,14 @@ __all__ = ['WINDOWED', 'PEOPLE', 'ModelSettings', 'check_settings', 'model_setti
 # %% ../../nbs/jobs/58_model_settings.ipynb #54e58b9e
 import tomllib
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..core import TIME, VALUE, SettingsError, parse_span, settings
+from ..core import LONGEST_SPAN, TIME, VALUE, SettingsError, parse_span, settings, told_wrong
 from ..images.paths import compile_pattern
 from .due import check_due_rule
 from ..judge.chart import ChartRule, judge_chart
@@ -97,7 +98,8 @@ class ModelSettings(BaseModel):
     @field_validator("pattern")
     @classmethod
     def _pattern(cls, value):
-        if value: compile_pattern(value)
+        if value and not compile_pattern(value).groupindex:
+            raise ValueError(f"expected a pattern with tags such as {{date}}/{{scanner}}, got {value!r}; name a part of the path")
         return value or None
 
     @field_validator("cooldown", "escalate_after", "due_grace")
@@ -127,14 +129,27 @@ class ModelSettings(BaseModel):
     @model_validator(mode="after")
     def _judges(self):
         if self.escalate_after and not self.escalate_to: raise ValueError("expected escalate_to where escalate_after is set, got none; name someone")
+        if self.escalate_to and not self.escalate_after:
+            raise ValueError("expected escalate_after where escalate_to is set, got none; say how long nobody may answer, such as 2d")
         if self.rule == "limit" and self.limit is None: raise ValueError("expected a limit where the rule is 'limit', got none; set one")
         if self.rule == "limit" and self.judge: raise ValueError("expected no series to judge where the rule is 'limit', which holds the index alone")
         if self.learn > self.baseline: raise ValueError(f"expected learn at most the {self.baseline} batches of the baseline, got {self.learn}")
+        if self.rule == "chart": self._can_be_kept()
         for name in self.series:
             rule = self.rule_for(name)
             if isinstance(rule, ChartRule): judge_chart(_NONE, name, rule)
             else: judge_window(_NONE, name, **vars(rule))
         return self
+
+    def _can_be_kept(self) -> None:
+        "`ValueError` for a promise that is none whatever the batches' pace, which is hourly at most, or beyond what a length of time may be"
+        if self.false_alarm_every.isdigit(): return
+        each = len(self.series) * parse_span(self.false_alarm_every)
+        if each < timedelta(hours=20):
+            raise ValueError("expected false_alarm_every of 20 batches or more of each series, which come hourly at most, "
+                             f"got {self.promise_words()}; state a longer time")
+        if each > LONGEST_SPAN:
+            raise ValueError(f"expected false_alarm_every of at most 100 years in all, got {self.promise_words()}; state a shorter time")
 
     @property
     def series(self) -> list[str]:
@@ -146,7 +161,14 @@ class ModelSettings(BaseModel):
         "Time, or number of batches, between false alarms of one series, so that all series together keep the model's"
         n = len(self.series)
         if self.false_alarm_every.isdigit(): return str(n * int(self.false_alarm_every))
-        return f"{n * parse_span(self.false_alarm_every).total_seconds() / 86400:g}d" if n > 1 else self.false_alarm_every
+        if n == 1: return self.false_alarm_every
+        days = f"{n * parse_span(self.false_alarm_every).total_seconds() / 86400:.6f}"
+        return f"{days.rstrip('0').rstrip('.')}d"
+
+    def promise_words(self) -> str:
+        "Where the promise comes from, such as `365d of the model, shared by 2 series`"
+        n, counted = len(self.series), self.false_alarm_every.isdigit()
+        return f"{self.false_alarm_every}{' batches' * counted} of the model{f', shared by {n} series' * (n > 1)}"
 
     def rule_for(self, series: str) -> WindowRule | ChartRule:
         "The rule for one series; the absolute limit belongs to the index alone"
@@ -176,23 +198,28 @@ def check_settings(
         load_plugins(plugins)
     try: return ModelSettings(**values)
     except ValidationError as e:
-        first = e.errors(include_input=False, include_url=False)[0]
-        if first["type"] == "extra_forbidden": first["msg"] = "there is no such setting"
+        first = e.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "settings"
-        known = f"; the settings are {', '.join(ModelSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise SettingsError(f"model {name}, {field}: {first['msg'].removeprefix('Value error, ')}{known}") from None
+        if first["type"] == "extra_forbidden": first["msg"] = f"a setting of a model ({', '.join(ModelSettings.model_fields)})"
+        if first["type"] == "extra_forbidden": first["input"] = first["loc"][0]
+        raise SettingsError(f"model {name}, {field}: {told_wrong(first, secret=bool(PEOPLE & set(first['loc'])))}") from None
 
 # %% ../../nbs/jobs/58_model_settings.ipynb #66a2fe8f
 def model_settings(store: MetricStore, name: str) -> ModelSettings:
     "Settings of the model `name` as the store has them; the defaults for a model nobody has set"
-    known = set(store.models()["model"])
-    values = store.model(name) | {"recipients": store.recipients(name), "escalate_to": store.escalate_to(name)} if name in known else {}
-    return check_settings(name, values)
+    return check_settings(name, _stored(store, name))
+
+def _stored(store: MetricStore, name: str) -> dict:
+    "What the store has of a model, as it is"
+    if name not in set(store.models()["model"]): return {}
+    return store.model(name) | {"recipients": store.recipients(name), "escalate_to": store.escalate_to(name)}
 
 def _put(store: MetricStore, checked: dict[str, ModelSettings]) -> None:
     "Write the settings of models, all or none"
-    store.put_models({name: {"settings": s.model_dump(exclude=PEOPLE, exclude_defaults=True), "recipients": s.recipients,
-                             "escalate_to": s.escalate_to} for name, s in checked.items()})
+    given = {name: s.model_dump(exclude=PEOPLE, exclude_defaults=True) for name, s in checked.items()}
+    for name, values in given.items():
+        if WINDOWED & values.keys(): values["rule"] = checked[name].rule
+    store.put_models({name: {"settings": given[name], "recipients": s.recipients, "escalate_to": s.escalate_to} for name, s in checked.items()})
 
 def set_model(
     store: MetricStore,
@@ -201,7 +228,9 @@ def set_model(
     **changes,  # Settings to change, by name
 ) -> ModelSettings:  # All settings afterwards
     "Change some settings of a model; `SettingsError` and no change if one is wrong"
-    values = {k: v for k, v in model_settings(store, name).model_dump().items() if k not in unset}
+    try: values = model_settings(store, name).model_dump()
+    except SettingsError: values = _stored(store, name)  # what is wrong with it may be what is changed
+    values = {k: v for k, v in values.items() if k not in unset}
     if values.get("rule") == "chart" and WINDOWED & changes.keys(): del values["rule"]
     if "rule" in unset: values = {k: v for k, v in values.items() if k not in WINDOWED}
     checked = check_settings(name, values | changes)

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from ..core import BATCH, TIME, OcrQualityError, parse_span, parse_time, settings, utc_now
-from .due import Missed, missed_batches
+from .due import AHEAD, Missed, missed_batches
 from .model_settings import ModelSettings, model_settings
 from ..logs import get_logger
 from ..records.store import MetricStore
 from ..tell.alert import alert_key, deliver_due
-from ..tell.incident import NO_BATCH, Seen, severity_of
+from ..tell.incident import NO_BATCH, Seen, incidents_of, severity_of
 from ..tell.incidents import Audience, check_model_name, note
 from ..tell.wording import when
 
@@ -39,18 +39,34 @@ def arrived_batches(
     arrived = dict(zip(noted[BATCH], noted["at"], strict=True))
     return pages.assign(arrived=pd.Series([arrived.get(b, pd.NaT) for b in pages[BATCH]], pages.index, dtype="datetime64[us, UTC]"))
 
-def _missing(store: MetricStore, model: str, policy: ModelSettings, now: datetime) -> list[Missed]:
-    "Batches that did not come, and of which nothing is known yet"
-    if policy.due == "off": return []
-    missed = missed_batches(arrived_batches(store, model, now), policy.due, now, parse_span(policy.due_grace), settings().timezone)
-    known = {e["batch"] for e in store.past(model) if e["detail"].get("stream") == NO_BATCH} if missed else set()
-    return [m for m in missed if m.name not in known]
+def _look(
+    store: MetricStore,
+    model: str,
+    policy: ModelSettings,
+    now: datetime,
+) -> tuple[list[Missed], Seen | None]:
+    "Batches that did not come, and of which nothing is known yet; the batch that ends the wait for earlier ones"
+    past = store.past(model)
+    waiting = [i for i in incidents_of(past) if i.stream == NO_BATCH and i.open and i.failing]
+    if policy.due == "off" and not waiting: return [], None
+    batches, known = arrived_batches(store, model, now), {e["batch"] for e in past if e["detail"].get("stream") == NO_BATCH}
+    missed = missed_batches(batches, policy.due, now, parse_span(policy.due_grace), settings().timezone)
+    new = [m for m in missed if m.name not in known]
+    ends = lambda name: Seen(f"{name}, after all" if name in known else name, now, "pass", stream=NO_BATCH)  # noqa: E731
+    if new: return new, ends(new[-1].last) if new[-1].over else None
+    came = batches[batches[TIME] <= now + AHEAD].sort_values(TIME).tail(1).to_dict("records") if waiting else []
+    again = [b for b in came if all(b[TIME] > parse_time(i.failing[-1]["detail"]["last"]) for i in waiting)]
+    return [], ends(again[0][BATCH]) if again else None
 
 def _alert(model: str, missed: Missed) -> dict:
     "The alert of a batch that did not come"
     hours = (missed.due - missed.since).total_seconds() / 3600
     return {"alert_id": alert_key(model, f"{NO_BATCH} {missed.name}"), "model": model, "metric": NO_BATCH, "value": hours, "batch": missed.name,
             "time": missed.due, "description": f"{model}: no batch for {missed.name}, due by {when(missed.due)}; the last one is {missed.last}"}
+
+def _why(error: Exception) -> str:
+    "What a log says of an error"
+    return str(error) if isinstance(error, OcrQualityError) else f"unexpected {type(error).__name__}: {error}"
 
 def check_model(
     store: MetricStore,
@@ -60,11 +76,14 @@ def check_model(
 ) -> list[dict]:  # The events that were written
     "Note what was due for a model and did not come, and tell whatever should be known by now"
     now, policy = parse_time(now or utc_now()), policy or model_settings(store, model)
-    missed, rules = _missing(store, model, policy, now), policy.alert_rules()
+    rules = policy.alert_rules()
+    try: missed, ends = _look(store, model, policy, now)
+    except Exception as e:
+        get_logger(__name__).error("whether a batch of %s is missing could not be told: %s", model, _why(e))
+        missed, ends = [], None
     seen = [Seen(m.name, m.due, "fail", NO_BATCH, {NO_BATCH: severity_of(NO_BATCH, rules)}, (m.due - m.since).total_seconds() / 3600, None, {},
                  alert_key(model, f"{NO_BATCH} {m.name}"), NO_BATCH, m.last, m.since) for m in missed]
-    if missed and missed[-1].over: seen.append(Seen(missed[-1].last, now, "pass", stream=NO_BATCH))
-    return note(store, model, rules, audience_of(policy), seen, [_alert(model, m) for m in missed], now)
+    return note(store, model, rules, audience_of(policy), seen + [ends] * (ends is not None), [_alert(model, m) for m in missed], now)
 
 # %% ../../nbs/jobs/59_watch.ipynb #88cd7f1b
 def check_alerts(
@@ -78,6 +97,6 @@ def check_alerts(
     names = sorted({*store.model_names(), *store.event_models()}) if models is None else [check_model_name(store, m, "check") for m in models]
     for model in names:
         try: found += [e | {"model": model} for e in check_model(store, model, now)]
-        except OcrQualityError as e: get_logger(__name__).error("the alerts of %s could not be checked: %s", model, e)
+        except Exception as e: get_logger(__name__).error("the alerts of %s could not be checked: %s", model, _why(e))
     if deliver: deliver_due(store, now)
     return pd.DataFrame([{c: e.get(c) for c in columns} for e in found], columns=columns)

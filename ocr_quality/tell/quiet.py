@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from ..core import SettingsError, parse_time
+from ..core import SettingsError, check_zone, parse_time
 
 # %% ../../nbs/tell/47_quiet.ipynb #1e554305
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = "mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?"
 
 @dataclass(frozen=True)
 class QuietHours:
@@ -45,18 +46,18 @@ def read_quiet(
 ) -> QuietHours:
     "Read quiet hours; `SettingsError` for what cannot be read or never ends"
     want = f"expected quiet hours such as '20:00-07:00, sat, sun' or '20:00-07:00, Europe/Zurich', got {text!r}"
-    hours, days = [], set()
-    for part in re.split(r"[,\s]+", str(text).strip()):
-        day = rf"({'|'.join(_DAYS)})[a-z]*"
+    hours, days, zones = [], set(), []
+    for part in re.split(r"[,\s]+", re.sub(r"\s+-\s*|\s*-\s+", "-", str(text).strip())):
         try:
             if re.fullmatch(r"\d{1,2}:\d\d-\d{1,2}:\d\d", part): hours.append(tuple(map(_hour, part.split("-"))))
-            elif re.fullmatch(rf"{day}(-{day})?", part, re.I): days |= _days(part.lower())
-            else: zone = ZoneInfo(part).key
-        except (ValueError, KeyError, OSError): raise SettingsError(f"{want}, of which {part!r} is no hours, day or time zone") from None
+            elif re.fullmatch(rf"({_DAY})(-({_DAY}))?", part, re.I): days |= _days(part.lower())
+            else: zones.append(check_zone(part))
+        except ValueError: raise SettingsError(f"{want}, of which {part!r} is no hours, day or time zone") from None
+    if len(zones) > 1: raise SettingsError(f"{want}, which has more than one time zone; keep one")
     if len(hours) > 1 or not (hours or days): raise SettingsError(f"{want}, which has {'more than one' if hours else 'no'} pair of hours")
     if len(days) == 7 or hours and hours[0][0] == hours[0][1]: raise SettingsError(f"{want}, which never ends; leave some hours of the week")
     start, end = hours[0] if hours else (None, None)
-    return QuietHours(start, end, frozenset(days), zone)
+    return QuietHours(start, end, frozenset(days), zones[0] if zones else check_zone(zone))
 
 # %% ../../nbs/tell/47_quiet.ipynb #cef53284
 def _is_quiet(quiet: QuietHours, local: datetime) -> bool:
