@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core import BATCH, METRIC, PAGE, REASON, URI, VALUE, tag_column, tags_of
 from ..images.batch import readable
-from .carriers import SHARES, SURE, Carriers, alike, apart, carriers, page_values, tag_texts, value_column, way_out
+from .carriers import CARRIES, SHARES, SURE, Carriers, alike, apart, carriers, page_values, tag_texts, value_column, way_out
 from .mix import split_shift
 from .moves import CHANCE, all_moves, badness, by_batch, looks_like, moved, pages_sd
 from ..metrics import base_metric, metric_info
@@ -98,7 +98,7 @@ def driving_pages(
     named: list[dict] | None = None,  # The tag values that carry it, from `carriers`; their pages come first
     n: int = 12,  # How many at most
     also: str | None = None,  # Another metric whose values to give
-) -> pd.DataFrame:  # As from `worst_pages`, with `metric` and `value` (why it is here), `contribution` (1: as the typical one) and `why`; largest first
+) -> pd.DataFrame:  # As from `worst_pages`, with `metric value` (told apart by these), `contribution` (1: as the typical one), `why`; largest first
     "The pages that made the batch worse"
     base, way = base_metric(metric), way_out(now, before, metric)
     a, b = (page_values(f.reset_index(drop=True), metric, way) for f in (now, before))
@@ -206,11 +206,13 @@ def _steady(before: pd.DataFrame) -> list[str]:
     return [t for t in tags_of(before.columns) if often(tag_column(t)).mean() > 0.5]
 
 def _found(now: pd.DataFrame, before: pd.DataFrame, metric: str, mixed: list[str]) -> Carriers:
-    "Who carries it among the values of tags whose mixture changed; whoever is named must stand out among those of any other tag too"
+    "Who carries it among the values of tags whose mixture changed, and still carries half of it among those of every other tag"
     found, steady = carriers(now, before, metric, mixed), _steady(before)
     if not found.named or set(steady) <= {*mixed, found.named[0]["tag"]}: return found
-    again, first = carriers(now, before, metric, dict.fromkeys([*mixed, *steady])), {(v["tag"], v[VALUE]) for v in found.named}
-    return replace(again, named=[v for v in again.named if (v["tag"], v[VALUE]) in first])
+    again = carriers(now, before, metric, dict.fromkeys([*mixed, *steady]))
+    own = again.rows.set_index(["tag", VALUE])["own"]
+    named = [v for v in found.named if own[v["tag"], v[VALUE]] >= CARRIES * v["own"]]
+    return replace(again, named=named, alike=[] if named else alike(again.rows))
 
 def _carried(now: pd.DataFrame, before: pd.DataFrame, series: str, focus: str, moved: bool, mixed: list[str]) -> tuple[str, Carriers]:
     "Who carries the series' change, if it `moved`; if nobody can be named by that, who carries that of the metric that moved most"

@@ -159,11 +159,14 @@ def _unreadable_rows(pages: pd.DataFrame) -> list[dict]:
     blank = pages[pages["blank"] == 1] if "blank" in pages else pages.iloc[:0]
     return rows + ([{"reason": "blank", "pages": number(len(blank)), "uri": _place(blank.iloc[0])}] if len(blank) else [])
 
+def _summarised(pages: pd.DataFrame) -> pd.DataFrame:
+    "Numbers of a batch, also of metrics that have no column of reasons"
+    metrics = [c for c in pages if c in METRICS]
+    return summarise(pages.assign(**{reason_column(m): pages.get(reason_column(m)) for m in metrics})) if metrics else pd.DataFrame()
+
 def _summary_rows(pages: pd.DataFrame, summary: pd.DataFrame | None) -> tuple[list[str], list[dict]]:
     "Column heads and rows of the table of all metrics"
-    if summary is None:
-        measured = [c for c in pages if c in METRICS]
-        summary = summarise(pages.assign(**{reason_column(m): None for m in measured if reason_column(m) not in pages})) if measured else pd.DataFrame()
+    if summary is None: summary = _summarised(pages)
     columns = [c for c in ("median", "mean", "p10", "p90", "beyond", "n", "missing") if c in summary and summary[c].notna().any()]
     def cells(r): return [f"{r[c]:.1%}" if c == "beyond" and pd.notna(r[c]) else number(r[c]) for c in columns]
     rows = [{"words": metric_words(m), "unit": metric_info(m).unit, "direction": direction_words(m), "cells": cells(r)}
