@@ -157,7 +157,8 @@ def test_parts_are_no_finer_than_the_metric(tmp_path, before):
 def test_pages_have_the_number_they_were_chosen_by(tmp_path, before):
     now = pages_of(shift=8)
     found = explain(now, before, "brisque_p90").to_dict()
-    found["drivers"] = [{"uri": "u.jpg", "page": 1, "brisque": 11.25, "sharpness": 22.5, "metric": "sharpness", "value": 22.5, "contribution": 1.0, "why": ""}]
+    one = {"uri": "u.jpg", "page": 1, "brisque": 11.25, "sharpness": 22.5, "metric": "sharpness", "value": 22.5}
+    found["drivers"] = [one | {"contribution": 1.0, "why": ""}]
     html = report(tmp_path, "m", "2026-03-13", now, {"brisque": judged_of("brisque")}, before=before, cause=found)
     pages = html.split("The pages that made the difference")[1].split("</table>")[0]
     assert "Sharpness" in pages and "22.5" in pages and "11.2" not in pages

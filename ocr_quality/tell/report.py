@@ -151,7 +151,7 @@ def _value(row: pd.Series, metric: str) -> str:
 
 def _unreadable_rows(pages: pd.DataFrame) -> list[dict]:
     "Reasons of pages that failed, commonest first, with an example; blank pages at the end"
-    bad = pages[pages[REASON].notna()] if REASON in pages else pages.iloc[:0]
+    bad = pages[pages[REASON].notna()] if REASON in pages else pages.iloc[:0].assign(**{REASON: []})
     groups = sorted(bad.groupby(bad[REASON].astype(str).str.split(":").str[:2].str.join(":")), key=lambda g: -len(g[1]))
     rows = [{"reason": _short(reason, 160), "pages": number(len(g)), "uri": _place(g.iloc[0])} for reason, g in groups[:TOP]]
     rest = sum(len(g) for _, g in groups[TOP:])
