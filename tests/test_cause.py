@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from ocr_quality import synth
 from ocr_quality.core import MetricError
 from ocr_quality.images.quality import default_metrics, measure
-from ocr_quality.judge.carriers import carriers, contributions
+from ocr_quality.judge.carriers import carriers, contributions, tag_texts
 from ocr_quality.judge.cause import affected_share, driving_pages, explain, worst_pages
 from ocr_quality.judge.mix import split_shift
 from ocr_quality.judge.moves import DEFECTS, NOTABLE, all_moves, expect, holm, looks_like, moved, quantile_noise
 from ocr_quality.metrics import METRICS, register_metric
 from ocr_quality.synth import DEFECT_METRIC
-from ocr_quality.tell.change import LINES, cause_facts, cause_lines
+from ocr_quality.tell.change import LINES, _p, _plural, cause_facts, cause_lines
 
 SCANNERS = np.array([f"scanner-{i}" for i in range(1, 6)])
 VOLUME = np.array([0.2, 0.36, 0.2, 0.16, 0.08])
@@ -175,6 +175,94 @@ def test_new_and_vanished_scanners(before):
     assert any("it is new" in line for line in cause_lines(explain(now, before, "sharpness")))
 
 
+def faxes_by_scanner(seed, shares, n=200, bad=0.0, failing=(), name="now"):
+    "A batch in which each scanner has its own share of faxes, 0.1 unless given, and a fax is as bad as ever"
+    now, rng = batch(seed, n=n, fax=0, bad=bad, failing=failing, name=name), np.random.default_rng(seed + 5)
+    fax = rng.random(n) < np.array([shares.get(s, 0.1) for s in now.tag_scanner])
+    now.loc[fax, "tag_form"] = "fax"
+    for metric, sd in (("brisque", 3), ("sharpness", -0.3), ("contrast", -0.02)): now.loc[fax, metric] += 3 * sd
+    return now
+
+
+@pytest.mark.parametrize("shares", [{"scanner-1": 0.9}, {"scanner-5": 0.9}, {"scanner-1": 0.5} | {f"scanner-{i}": 0 for i in range(2, 6)}],
+                         ids=["more faxes", "on a small scanner", "as many faxes as ever"])
+def test_a_scanner_that_gets_the_faxes_is_not_failing(before, shares):
+    for seed in range(6):
+        cause = explain(faxes_by_scanner(seed, shares), before, "sharpness_p10")
+        lines = " ".join(cause_lines(cause))
+        assert not cause.carriers and "carries" not in lines and "on scanner" not in lines and cause.tags
+
+
+def test_a_failing_scanner_is_named_beside_one_that_gets_the_faxes(before):
+    named = [{c["value"] for c in explain(faxes_by_scanner(s, {"scanner-1": 0.9}, bad=3, failing=["scanner-2"]), before, "sharpness").carriers}
+             for s in range(6)]
+    assert named == [{"scanner-2"}] * 6
+
+
+@pytest.mark.parametrize("failing", ["scanner-2", "scanner-3"])
+def test_a_failing_scanner_is_named_while_faxes_become_more(before, failing):
+    causes = [explain(batch(s, n=200, fax=0.4, bad=3, failing=(failing,)), before, "sharpness") for s in range(6)]
+    assert [[c["value"] for c in cause.carriers] for cause in causes] == [[failing]] * 6
+    assert not any("as good as before" in line for cause in causes for line in cause_lines(cause)), "not beside a scanner that is named"
+
+
+def test_a_scanner_that_always_sends_faxes_and_sends_more_is_not_failing():
+    usual = {"scanner-4": 0.5}
+    past = pd.concat([faxes_by_scanner(900 + i, usual, n=100, name=f"b{i:02d}") for i in range(30)], ignore_index=True)
+    assert not any(explain(faxes_by_scanner(s, {"scanner-4": 0.9}), past, "sharpness_p10").carriers for s in range(6))
+    failing = explain(faxes_by_scanner(1, usual, bad=3, failing=["scanner-4"]), past, "sharpness")
+    assert [c["value"] for c in failing.carriers] == ["scanner-4"]
+
+
+def test_what_is_a_mixture_is_no_damage(before):
+    cause = explain(faxes_by_scanner(2, {"scanner-1": 0.9, "scanner-2": 0.6}, n=400), before, "sharpness_p10")
+    assert any(m["kind"] == "mix" for m in cause.mix) and (cause.carriers, cause.looks_like, cause.share) == ([], None, None)
+    assert any("ore pages of form fax than usual" in line for line in cause_lines(cause))
+
+
+def test_who_did_not_move_is_not_named_because_another_became_better(before):
+    past, now = before.assign(brightness=before.brightness - 110), batch(5, n=200, day=0)
+    now["brightness"] += np.where(now.tag_scanner == "scanner-2", -30, -110)
+    assert not carriers(now, past, "brightness").named
+
+
+def test_the_counts_are_those_of_the_batch_however_many_values():
+    def branches(frame, seed): return frame.assign(tag_branch=[f"br{i:03d}" for i in np.random.default_rng(seed).integers(0, 200, len(frame))])
+    past = pd.concat([branches(batch(100 + i, n=1000, name=f"b{i:02d}", day=0), i) for i in range(12)], ignore_index=True)
+    now = branches(batch(1, n=1000, day=0), 99)
+    hit = now.tag_branch == "br007"
+    now.loc[hit, "sharpness"] -= 3
+    now, past = (f.drop(columns=["tag_scanner", "tag_form"]) for f in (now, past))
+    cause, at_least_two = explain(now, past, "sharpness_p10"), int((now.tag_branch.value_counts() >= 2).sum())
+    assert len(cause.tags) < at_least_two == cause.tested
+    assert f"({hit.sum()} of 1000 pages; p < 0.001 after looking at {at_least_two} values)" in " ".join(cause_lines(cause))
+
+
+def test_pages_without_a_tag_or_a_number_are_told_apart(before):
+    now = batch(12, bad=4, n=200)
+    tagged = now.assign(tag_scanner=now.tag_scanner.where(now.index % 2 == 0))
+    assert " of 100 pages with a scanner; " in " ".join(cause_lines(explain(tagged, before, "sharpness")))
+    unmeasured = now.assign(sharpness=now.sharpness.where(now.index >= 20))
+    assert " of 180 pages with numbers; " in " ".join(cause_lines(explain(unmeasured, before, "sharpness")))
+    assert " of 200 pages; " in " ".join(cause_lines(explain(now, before, "sharpness")))
+
+
+def test_numbers_as_tags_are_the_same_with_and_without_missing_ones(before):
+    now, past = (f.assign(tag_branch=f.tag_scanner.str[-1].astype(int)).drop(columns="tag_scanner") for f in (batch(11, bad=4), before))
+    holed = past.assign(tag_branch=past.tag_branch.where(past.index > 0))
+    cause, whole = explain(now, holed, "sharpness"), explain(now, past, "sharpness")
+    assert holed.tag_branch.dtype == float and cause_lines(cause) == cause_lines(whole)
+    assert {t["state"] for t in cause.tags} == {""} and {d["tag_branch"] for d in cause.drivers} == {"2"}
+    assert [v["value"] for m in cause.mix if m["tag"] == "branch" for v in m["values"]].count("2") == 1
+    assert list(tag_texts(pd.Series([3.0, 2.5, None, "a"], dtype=object), "(none)")) == ["3", "2.5", "(none)", "a"]
+
+
+def test_values_of_one_batch_alone_are_no_news(before):
+    past = before.assign(tag_run=before.batch)
+    assert cause_lines(explain(batch(21).assign(tag_run="now"), past, "sharpness")) == ["Nothing moved beyond chance."]
+    assert not any("run" in line for line in cause_lines(explain(batch(12, bad=4).assign(tag_run="now"), past, "sharpness")))
+
+
 def test_values_that_cover_the_same_pages_are_told_together(before):
     now, past = batch(11, bad=4), before
     now, past = (f.assign(tag_branch=f.tag_scanner.str[-1].astype(int)) for f in (now, past))
@@ -264,7 +352,59 @@ def test_pages_that_made_the_difference(before):
     assert set(worst_pages(now, "sharpness").columns) <= set(driving_pages(now, past, "sharpness").columns)
 
 
+def test_each_page_has_the_number_it_was_chosen_by(before):
+    now = batch(17, bad=6)
+    now["brisque"] -= 30 * (now.tag_scanner == "scanner-2")
+    cause = explain(now, before, "brisque_p90")
+    assert cause.focus == "sharpness" and {d["metric"] for d in cause.drivers} == {"sharpness"}
+    assert all(d["value"] == d["sharpness"] for d in cause.drivers)
+    now.loc[now.index[now.tag_scanner == "scanner-2"][:20], "reason"] = "unreadable: truncated JPEG"
+    cause = explain(now, before, "unreadable_share")
+    assert {(d["metric"], d["value"]) for d in cause.drivers} == {("unreadable_share", None)}
+
+
+# words
+
+
+def test_one_and_several_in_words(before):
+    now = batch(10, n=200, bad=4, failing=("scanner-1", "scanner-2")).replace({"tag_scanner": {"scanner-2": "scanner-6", "scanner-1": "scanner-7"}})
+    assert "; they are new." in " ".join(cause_lines(explain(now, before, "sharpness")))
+    lines = cause_lines(explain(now.assign(**batch(10, n=200)[["brisque", "sharpness", "contrast"]]), before, "sharpness"))
+    assert "scanner-6 and scanner-7 have not been seen before." in lines
+    now, past = (f.rename(columns={"tag_scanner": "tag_branch"}) for f in (batch(14, n=300, bad=3, day=0), before))
+    assert "The mix of branches is as usual: the same pages, worse." in cause_lines(explain(now, past, "sharpness"))
+
+
+@pytest.mark.parametrize("word,words", [("branch", "branches"), ("box", "boxes"), ("bus", "buses"), ("factory", "factories"), ("tray", "trays"),
+                                        ("scanner", "scanners")])
+def test_plurals(word, words): assert _plural(word) == words
+
+
+def test_no_scanner_or_form_stands_out(before):
+    facts = explain(batch(8, n=200, bad=3, failing=SCANNERS), before, "sharpness").to_dict() | {"alike": [], "mix": []}
+    assert "No form or scanner stands out." in cause_lines(facts)
+
+
+def test_what_got_better_is_told_where_nothing_got_worse(before):
+    past = before.assign(brightness=before.brightness - 110)
+    line = cause_lines(explain(batch(21, day=0), past, "brightness"))[0]
+    assert line.startswith("Nothing got worse beyond chance; brightness got better: 232 against 122 before (")
+
+
+@pytest.mark.parametrize("p,words", [(0, "p < 0.001"), (9e-4, "p < 0.001"), (0.0123, "p = 0.012")])
+def test_no_probability_is_zero(p, words): assert _p(p) == words
+
+
 # poor input
+
+
+@pytest.mark.parametrize("lacking", ["now", "before"])
+@pytest.mark.parametrize("series,column", [("blank_share", "blank"), ("unreadable_share", "reason"), ("sharpness_p10", "sharpness")])
+def test_a_column_that_is_not_there_is_said(before, lacking, series, column):
+    now, past = (f.drop(columns=column) if lacking == name else f for name, f in (("now", batch(3)), ("before", before)))
+    cause = explain(now, past, series)
+    assert any(f"pages have no column {column}" in line for line in cause_lines(cause)) and not cause.tags
+    with pytest.raises(MetricError, match=f"expected pages with the column {column}"): carriers(now, past, series)
 
 
 POOR = {"five pages": batch(20, n=5), "one page": batch(20, n=1), "no tags": batch(20, bad=4).drop(columns=["tag_scanner", "tag_form"]),

@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
 from ocr_quality.core import JobError
+from ocr_quality.judge.cause import explain
 from ocr_quality.metrics import METRICS, metric_info
 from ocr_quality.synth import page, series
 from ocr_quality.tell.change import badness, metric_words, moved, moved_by_tag, worst_pages
@@ -138,6 +139,29 @@ NO_VALUE = judged_of("brisque").assign(value=np.nan, centre=np.nan, lower=np.nan
 def test_poor_batches_have_reports_too(tmp_path, before, pages, judged):
     html = report(tmp_path, "", "b", pages, judged, before=before)
     assert outside_addresses(html) == [] and "</html>" in html
+
+
+def test_metrics_without_reasons_have_a_report(tmp_path, before):
+    bare = pages_of()[["batch", "time", "uri", "page", "brisque", "sharpness"]]
+    assert "All metrics" in report(tmp_path, "m", "b", bare) and "All metrics" not in report(tmp_path, "m", "b", bare[["batch", "uri", "page"]])
+
+
+def test_parts_are_no_finer_than_the_metric(tmp_path, before):
+    found = explain(pages_of(shift=5), before, "sharpness").to_dict()
+    found["mix"][0] |= {"mix": 7.11e-15, "mix_low": -7.11e-15, "mix_high": 0.00963, "new": 3e-16}
+    html = report(tmp_path, "m", "2026-03-13", pages_of(shift=5), {"sharpness": judged_of("sharpness")}, before=before, cause=found)
+    unit = next(m["unit"] for m in found["moves"] if m["metric"] == "sharpness")
+    assert unit > 1 and "<td>0 (0 to 0)</td>" in html and "e-1" not in html.split("Other pages, or worse ones?")[1].split("</table>")[0]
+
+
+def test_pages_have_the_number_they_were_chosen_by(tmp_path, before):
+    now = pages_of(shift=8)
+    found = explain(now, before, "brisque_p90").to_dict()
+    one = {"uri": "u.jpg", "page": 1, "brisque": 11.25, "sharpness": 22.5, "metric": "sharpness", "value": 22.5}
+    found["drivers"] = [one | {"contribution": 1.0, "why": ""}]
+    html = report(tmp_path, "m", "2026-03-13", now, {"brisque": judged_of("brisque")}, before=before, cause=found)
+    pages = html.split("The pages that made the difference")[1].split("</table>")[0]
+    assert "Sharpness" in pages and "22.5" in pages and "11.2" not in pages
 
 
 def test_report_is_the_same_twice(tmp_path, before):

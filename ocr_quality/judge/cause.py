@@ -8,14 +8,14 @@ __all__ = ['LEVELS', 'affected_share', 'worst_pages', 'driving_pages', 'Cause', 
 # %% ../../nbs/judge/40_cause.ipynb #e5cb77ed
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from ..core import BATCH, METRIC, PAGE, REASON, URI, VALUE, tag_column, tags_of
 from ..images.batch import readable
-from .carriers import SHARES, SURE, Carriers, alike, apart, carriers, page_values, way_out
+from .carriers import CARRIES, SHARES, SURE, Carriers, alike, apart, carriers, page_values, tag_texts, value_column, way_out
 from .mix import split_shift
 from .moves import CHANCE, all_moves, badness, by_batch, looks_like, moved, pages_sd
 from ..metrics import base_metric, metric_info
@@ -98,16 +98,17 @@ def driving_pages(
     named: list[dict] | None = None,  # The tag values that carry it, from `carriers`; their pages come first
     n: int = 12,  # How many at most
     also: str | None = None,  # Another metric whose values to give
-) -> pd.DataFrame:  # As from `worst_pages`, with `contribution` (1: as much as the typical affected page) and `why`; the largest first
+) -> pd.DataFrame:  # As from `worst_pages`, with `metric value` (told apart by these), `contribution` (1: as the typical one), `why`; largest first
     "The pages that made the batch worse"
     base, way = base_metric(metric), way_out(now, before, metric)
     a, b = (page_values(f.reset_index(drop=True), metric, way) for f in (now, before))
     if base in SHARES: a = a[a["worse"] > 0]
     wanted = (URI, PAGE, *map(tag_column, tags_of(now.columns)), *dict.fromkeys((base, also or base)), *([REASON] if base in SHARES else []))
     kept = [c for c in wanted if c in a]
-    if a.empty or b.empty: return a[kept].assign(contribution=[], why=[])
+    a, b = (f.assign(**{tag_column(t): tag_texts(f[tag_column(t)]) for t in tags_of(f.columns)}) for f in (a, b))
+    if a.empty or b.empty: return a.iloc[:0][kept].assign(**{METRIC: [], VALUE: [], "contribution": [], "why": []})
     tag = tag_column(named[0]["tag"]) if named else None
-    mine = a[tag].astype(str).isin([c[VALUE] for c in named]).to_numpy() if tag else np.ones(len(a), bool)
+    mine = a[tag].isin([c[VALUE] for c in named]).to_numpy() if tag else np.ones(len(a), bool)
     if base in SHARES: likely, excess = np.ones(len(a)), np.ones(len(a))
     else: likely, excess = _excess(a, b, tag, mine)
     bad = mine & (likely > 0.5) & (excess > 0)
@@ -116,14 +117,15 @@ def driving_pages(
     score = likely * np.minimum(excess / typical, 1) * pattern * np.where(mine, 1, 0.2)
     spread = -np.abs(excess / typical - 1)  # Of equals, the most typical
     order = [i for i in np.lexsort((spread, -np.round(score, 2))) if score[i] > 0.02][:n]
-    return a.iloc[order][kept].assign(contribution=score[order], why=_whys(a, b, base, order)).reset_index(drop=True)
+    shown = {METRIC: base, VALUE: a[base].iloc[order] if base in a else np.nan, "contribution": score[order], "why": _whys(a, b, base, order)}
+    return a.iloc[order][kept].assign(**shown).reset_index(drop=True)
 
 def _excess(a: pd.DataFrame, b: pd.DataFrame, tag: str | None, mine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "For each page how likely it is affected, and how far it is beyond what is usual for its tag value and its name, in sd of the earlier pages"
     x, level, likely = a["worse"].to_numpy(), np.full(len(a), b["worse"].median()), np.zeros(len(a))
-    for value in pd.unique(a[tag].astype(str)) if tag else [None]:
-        here = (a[tag].astype(str) == value).to_numpy() if tag else mine
-        past = b["worse"].to_numpy()[(b[tag].astype(str) == value).to_numpy()] if tag and tag in b else b["worse"].to_numpy()
+    for value in pd.unique(a[tag].fillna("")) if tag else [None]:
+        here = (a[tag].fillna("") == value).to_numpy() if tag else mine
+        past = b["worse"].to_numpy()[(b[tag].fillna("") == value).to_numpy()] if tag and tag in b else b["worse"].to_numpy()
         if len(past) < 10: past = b["worse"].to_numpy()
         level[here], likely[here] = np.median(past), _likely(x[here], past)
     if URI in a and URI in b:
@@ -157,6 +159,9 @@ class Cause:
     tags: list[dict] = field(default_factory=list)  # A row a value of a tag, the largest part first
     carriers: list[dict] = field(default_factory=list)  # The values that may be named
     alike: list[str] = field(default_factory=list)  # Tags whose values all moved alike
+    tested: int = 0  # Values that were looked at for carriers, of which `tags` has the first
+    compared: int = 0  # Pages of the batch that have a number
+    tagged: dict[str, int] = field(default_factory=dict)  # How many of them have a value of each tag
     mix: list[dict] = field(default_factory=list)  # A row a tag: what the mixture did and what the pages did to the series
     drivers: list[dict] = field(default_factory=list)  # The pages that made the difference
     notes: list[str] = field(default_factory=list)  # What could not be told, and why
@@ -175,13 +180,15 @@ def _plain(x):
 
 def _records(frame: pd.DataFrame, n: int | None = None) -> list[dict]: return [_plain(r) for r in frame.head(n or len(frame)).to_dict("records")]
 
-def _notes(now: pd.DataFrame, before: pd.DataFrame, batches: int) -> list[str]:
+def _notes(now: pd.DataFrame, before: pd.DataFrame, batches: int, column: str) -> list[str]:
     "What cannot be told from so little"
     notes, n = [], len(readable(now))
     if before.empty: notes.append("There is no clean batch before this one, so nothing can be compared.")
     elif batches == 1: notes.append("Only one earlier batch: how much batches usually differ is not known, so small moves may be chance.")
     elif batches < 5: notes.append(f"Only {batches} earlier batches: how much batches usually differ is hardly known.")
     if 0 < n < 8: notes.append(f"Only {n} page{'s' * (n > 1)} with numbers: a small change cannot be told from chance.")
+    if column not in now: notes.append(f"The pages have no column {column}: who carries it cannot be told.")
+    elif len(before) and column not in before: notes.append(f"The earlier pages have no column {column}: who carries it cannot be told.")
     if len(now) and not tags_of(now.columns): notes.append("The pages have no tags, so no scanner or branch can be named.")
     return notes
 
@@ -193,17 +200,36 @@ def _statistics(moves: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         moves = moves.assign(**{f"{name}_{c}": at[c].to_numpy() for c in ("statistic", "now", "before", "moved")})
     return moves
 
-def _carried(now: pd.DataFrame, before: pd.DataFrame, series: str, focus: str, moved: bool) -> tuple[str, Carriers]:
+def _steady(before: pd.DataFrame) -> list[str]:
+    "Tags whose values come in most batches"
+    def often(column): return before.groupby(column)[BATCH].transform("nunique") > 0.5 * before[BATCH].nunique()
+    return [t for t in tags_of(before.columns) if often(tag_column(t)).mean() > 0.5]
+
+def _found(now: pd.DataFrame, before: pd.DataFrame, metric: str, mixed: list[str]) -> Carriers:
+    "Who carries it among the values of tags whose mixture changed, and still carries half of it among those of every other tag"
+    found, steady = carriers(now, before, metric, mixed), _steady(before)
+    if not found.named or set(steady) <= {*mixed, found.named[0]["tag"]}: return found
+    again = carriers(now, before, metric, dict.fromkeys([*mixed, *steady]))
+    own = again.rows.set_index(["tag", VALUE])["own"]
+    named = [v for v in found.named if own[v["tag"], v[VALUE]] >= CARRIES * v["own"]]
+    return replace(again, named=named, alike=[] if named else alike(again.rows))
+
+def _carried(now: pd.DataFrame, before: pd.DataFrame, series: str, focus: str, moved: bool, mixed: list[str]) -> tuple[str, Carriers]:
     "Who carries the series' change, if it `moved`; if nobody can be named by that, who carries that of the metric that moved most"
     asked = [series] if focus == base_metric(series) else [series, focus] if moved else [focus, series]
-    found = {metric: carriers(now, before, metric) for metric in asked}
+    found = {metric: _found(now, before, metric, mixed) for metric in asked}
     for metric, c in found.items():
         c.named[:] = [v for v in c.named if v["p"] < SURE / len(asked)]
         lead = found.get(focus, c).rows
         if c.named and apart(lead[lead["tag"] == c.named[0]["tag"]].set_index(VALUE), [v[VALUE] for v in c.named]): return metric, c
         c.named.clear()
     first = found[asked[0]]
-    return asked[0], Carriers(first.rows, [], found.get(focus, first).alike or alike(found.get(focus, first).rows))
+    return asked[0], replace(first, alike=found.get(focus, first).alike or alike(found.get(focus, first).rows))
+
+def _kept(rows: pd.DataFrame, n: int = 40) -> pd.DataFrame:
+    "The first `n` values of each tag, and those that came or left with more than a few pages"
+    told = (rows["state"] != "") & (rows["share_now"] + rows["share_before"] > 0.05)
+    return rows[(rows.groupby("tag").cumcount() < n) | told]
 
 # %% ../../nbs/judge/40_cause.ipynb #18362781
 def explain(
@@ -219,25 +245,26 @@ def explain(
     now, before = now.reset_index(drop=True), before.reset_index(drop=True)
     if BATCH not in before: before = before.assign(**{BATCH: "before"})
     counts = len(now), now[BATCH].nunique() if BATCH in now else 1, len(before), before[BATCH].nunique()
-    notes = _notes(now, before, counts[-1])
+    notes, column = _notes(now, before, counts[-1], value_column(base)), value_column(base)
     table = all_moves(now, before)
     moves = moved(now, before, table)
     worse = moves[(moves["p"] < CHANCE) & (moves["moved"] > 0)]
     focus = worse[METRIC].iloc[0] if len(worse) else base
-    if table.empty or not (base in SHARES or base in now and base in before):
+    if table.empty or not (column in now and column in before):
         return Cause(metric, focus, metric, *counts, _records(_statistics(moves, table)), notes=notes)
-    told, found = _carried(now, before, metric, focus, base in worse[METRIC].tolist())
-    inside = _inside(now, before, found.named)
-    moves = _reordered(moves, inside)
     between = table[(table[METRIC] == base) & (table["statistic"] == _tail_of(metric))]["between"]
     mix = [split_shift(now, before, metric, tag, float(between.iloc[0]) if len(between) else 0.0, limit, seed=seed) for tag in tags_of(now.columns)]
-    mixed = any(m["kind"] == "mix" for m in mix if m) and not found.named
+    mix = [m for m in mix if m]
+    told, found = _carried(now, before, metric, focus, base in worse[METRIC].tolist(), [m["tag"] for m in mix if m["kind"] in ("mix", "both")])
+    inside = _inside(now, before, found.named)
+    moves = _reordered(moves, inside)
+    mixed = any(m["kind"] == "mix" for m in mix) and not found.named  # Then no page is damaged
     name, along = looks_like(inside if len(inside) else moves)
     focus = moves[METRIC].iloc[0] if len(worse) or len(inside) else base
     drivers = driving_pages(now, before, told if base in SHARES else focus, moves, found.named, n, base)
     return Cause(metric, focus, told, *counts, _records(_statistics(moves, table)), _records(inside), None if mixed else name, along,
-                 _share(now, before, focus, found.named) if len(worse) or len(inside) else None, _records(found.rows, 40), _plain(found.named),
-                 found.alike, [_plain(m) for m in mix if m], _records(drivers), notes)
+                 _share(now, before, focus, found.named) if (len(worse) or len(inside)) and not mixed else None, _records(_kept(found.rows)),
+                 _plain(found.named), found.alike, found.tested, found.pages, found.tagged, _plain(mix), _records(drivers), notes)
 
 def _inside(now: pd.DataFrame, before: pd.DataFrame, named: list[dict]) -> pd.DataFrame:
     "What moved on the pages of the named values, against their own past, or where they have none against all"
@@ -272,4 +299,4 @@ def _of_values(pages: pd.DataFrame, named: list[dict]) -> pd.DataFrame:
     "The pages of the named values; all where none is named"
     if not named: return pages
     column = tag_column(named[0]["tag"])
-    return pages[pages[column].astype(str).isin({c[VALUE] for c in named})] if column in pages else pages.iloc[:0]
+    return pages[np.isin(tag_texts(pages[column], ""), [c[VALUE] for c in named])] if column in pages else pages.iloc[:0]

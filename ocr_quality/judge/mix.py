@@ -12,7 +12,7 @@ from scipy import stats
 
 from ..core import BATCH, VALUE, tag_column
 from ..images.batch import _limits, judged_values
-from .carriers import SHARES, page_values
+from .carriers import SHARES, page_values, tag_texts
 from .moves import expect, holm
 from ..metrics import base_metric, metric_info
 
@@ -99,10 +99,7 @@ def _unusual(v: np.ndarray, past_v: np.ndarray, past_batch: np.ndarray, k: int) 
 # %% ../../nbs/judge/39_mix.ipynb #ca928d0a
 def _codes(a: pd.Series, b: pd.Series) -> tuple[np.ndarray, np.ndarray, list[str]]:
     "Codes of a tag's values in both frames; the rarest are `others`, pages without a value `(none)`"
-    def texts(s):
-        c, names = pd.factorize(s)
-        return np.append(np.array([str(n) for n in names], object), "(none)")[c]
-    both = pd.Series(np.r_[texts(a), texts(b)])
+    both = pd.Series(np.r_[tag_texts(a, "(none)"), tag_texts(b, "(none)")])
     shares = [part.value_counts(normalize=True) for part in (both[: len(a)], both[len(a):])]
     top = pd.concat(shares, axis=1).max(axis=1).nlargest(VALUES).index
     codes, names = pd.factorize(both.where(both.isin(top), "others"), sort=True)

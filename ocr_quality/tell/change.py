@@ -47,7 +47,14 @@ def _n(x: float | None, metric: str | None = None) -> str:
 
 def _share(x: float) -> str: return f"{100 * x:.0f} %" if abs(x) >= 0.02 or x == 0 else f"{100 * x:.1f} %"
 
-def _list(words: list[str]) -> str: return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _list(words: list[str], last: str = "and") -> str: return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+def _plural(word: str) -> str:
+    "Several of them: scanners, branches, factories"
+    if word.endswith(("s", "x", "ch", "sh")): return word + "es"
+    return word[:-1] + "ies" if word.endswith("y") and word[-2:-1] not in "aeiou" else word + "s"
+
+def _a(word: str) -> str: return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"
 
 def _p(p: float) -> str: return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
@@ -59,10 +66,23 @@ def _named(metric: str) -> str:
     words = metric_words(metric)
     return words if words[:2].isupper() else words[0].lower() + words[1:]
 
+def _sure(rows: list[dict], way: int = 1) -> list[dict]:
+    "What moved beyond chance to the worse, or for -1 to the better"
+    return [m for m in rows if m["p"] is not None and m["p"] < CHANCE and way * m["moved"] > 0]
+
+def _calm_lines(cause: dict) -> list[str]:
+    "That nothing is worse, and what is better or another mixture"
+    better, mixed = sorted(_sure(cause["moves"], -1), key=lambda m: m["weight"]), [m for m in cause["mix"] if m["kind"] == "mix"]
+    if mixed: return [f"Nothing moved beyond chance but the mixture: {_more_words(mixed[0])}."]
+    if not better: return [CALM] if cause["moves"] else []
+    m = better[0]
+    return [f"Nothing got worse beyond chance; {_named(m['metric'])} got better: {_n(m['now'], m['metric'])} against "
+            f"{_n(m['before'], m['metric'])} before ({-m['moved']:.1f} sd)."]
+
 def _moved_lines(cause: dict) -> list[str]:
     "What moved most, and what moved with it"
-    worse = [m for m in cause["inside"] or cause["moves"] if m["p"] is not None and m["p"] < CHANCE and m["moved"] > 0]
-    if not worse: return [CALM] if cause["moves"] else []
+    worse = _sure(cause["inside"] or cause["moves"])
+    if not worse: return _calm_lines(cause)
     m = worse[0]
     tail = {"median": "", "share": ""}.get(m["statistic"], f" in its worst tenth ({m['statistic']})")
     where = f" on {_list([tag_words(c['tag'], c['value']) for c in cause['carriers']])}" if cause["inside"] else ""
@@ -77,23 +97,37 @@ def _moved_lines(cause: dict) -> list[str]:
 # %% ../../nbs/tell/49_change.ipynb #771f78f7
 def _carried_lines(cause: dict) -> list[str]:
     "Which tag values carry the change"
-    moved_at_all = any(m["p"] is not None and m["p"] < CHANCE and m["moved"] > 0 for m in cause["moves"])
-    looked, named = sum(t["p"] is not None for t in cause["tags"]), cause["carriers"]
+    moved_at_all, looked, named = bool(_sure(cause["moves"])), cause["tested"], cause["carriers"]
     if not named:
         if any(f["kind"] == "mix" for f in cause["mix"]): return []
         if cause["alike"] and moved_at_all: return [f"No single {cause['alike'][0]} stands out: all are alike."]
-        return [f"No {_list(list(dict.fromkeys(t['tag'] for t in cause['tags'])))} stands out."] if looked > 1 and moved_at_all else []
+        return [f"No {_list(list(dict.fromkeys(t['tag'] for t in cause['tags'])), 'or')} stands out."] if looked > 1 and moved_at_all else []
     part = sum(c["carries"] or 2 for c in named)
     who = _list([tag_words(c["tag"], c["value"]) + (f" ({', '.join(c['same'])})" if c["same"] else "") for c in named])
     new = [c for c in named if c["state"] == "new"]
-    pages, all_pages = sum(c["pages_now"] for c in named), sum(t["pages_now"] for t in cause["tags"] if t["tag"] == named[0]["tag"])
+    pages = f"{sum(c['pages_now'] for c in named)} of {_among(cause, named[0]['tag'])}"
     much = "more than all" if part > 1.2 else "nearly all" if part > 0.97 else _share(part)
-    line = f"{who} {'carries' if len(named) == 1 else 'carry'} {much} of it ({pages} of {all_pages} pages; "
+    line = f"{who} {'carries' if len(named) == 1 else 'carry'} {much} of it ({pages}; "
     line += f"{_p(max(c['p'] for c in named))} after looking at {looked} values)"
-    if new: line += f"; {'it is' if len(named) == 1 else 'of these ' + _list([tag_words(c['tag'], c['value']) for c in new]) + ' is'} new"
+    if new: line += f"; {_new_words(new, len(named))} new"
     others = [t for t in cause["tags"] if t["tag"] == named[0]["tag"] and t["value"] not in {c["value"] for c in named} and t["pages_now"] >= 3]
     quiet = others and all(t["p"] is None or t["p"] > CHANCE for t in others) and abs(1 - part) < 0.2
     return [line + ("; the others are as before." if quiet and not new else ".")]
+
+def _among(cause: dict, tag: str) -> str:
+    "The pages of the batch that were compared by a tag"
+    if cause["tagged"][tag] < cause["compared"]: return f"{cause['tagged'][tag]} pages with {_a(tag)}"
+    return f"{cause['compared']} pages" + (" with numbers" if cause["compared"] < cause["pages"] else "")
+
+def _new_words(new: list[dict], n: int) -> str:
+    "Which of the `n` named values are new"
+    if len(new) == n: return "it is" if n == 1 else "they are"
+    return f"of these {_list([tag_words(c['tag'], c['value']) for c in new])} {'is' if len(new) == 1 else 'are'}"
+
+def _more_words(mix: dict) -> str:
+    "Which value of a tag came more often than usual"
+    v = next((v for v in mix["values"] if v["share_now"] > v["share_before"]), mix["values"][0])
+    return f"more pages of {tag_words(mix['tag'], v['value'])} than usual ({_share(v['share_now'])} instead of {_share(v['share_before'])})"
 
 def _mix_lines(cause: dict) -> list[str]:
     "Whether it is the mixture or the pages"
@@ -103,11 +137,11 @@ def _mix_lines(cause: dict) -> list[str]:
     if m["kind"] not in ("mix", "both"):
         tag = cause["carriers"][0]["tag"] if cause["carriers"] else found[0]["tag"]
         usual = [f for f in found if f["tag"] == tag and f["kind"] == "quality"]
-        return [f"The mix of {tag}s is as usual: the same pages, worse."] if usual and usual[0]["unusual"] >= CHANCE else []
-    grown = next((v for v in m["values"] if v["share_now"] > v["share_before"]), m["values"][0])
-    more = f"more pages of {tag_words(m['tag'], grown['value'])} than usual ({_share(grown['share_now'])} instead of {_share(grown['share_before'])})"
-    if m["kind"] == "mix": return [f"{more[0].upper()}{more[1:]} explain it; each {m['tag']} is as good as before."]
-    return [f"Of the change of {_n(m['total'])}, {_n(m['mix'])} comes from {more}, {_n(m['quality'])} from worse pages."]
+        return [f"The mix of {_plural(tag)} is as usual: the same pages, worse."] if usual and usual[0]["unusual"] >= CHANCE else []
+    more = _more_words(m)
+    if m["kind"] == "mix" and not cause["carriers"]: return [f"{more[0].upper()}{more[1:]} explain it; each {m['tag']} is as good as before."]
+    total, mix, quality = (_n(m[k], cause["series"]) for k in ("total", "mix", "quality"))
+    return [f"Of the change of {total}, {mix} comes from {more}, {quality} from worse pages."]
 
 def _share_lines(cause: dict) -> list[str]:
     "How many pages are affected"
@@ -119,8 +153,9 @@ def _share_lines(cause: dict) -> list[str]:
 def _change_of_values(cause: dict) -> list[str]:
     "Values that are new, and values that sent nothing though they usually do"
     named, out = {(c["tag"], c["value"]) for c in cause["carriers"]}, []
-    for state, says in (("new", "has not been seen before"), ("gone", "sent nothing")):
+    for state in ("new", "gone"):
         seen = [t for t in cause["tags"] if t["state"] == state and (t["tag"], t["value"]) not in named and t["share_now"] + t["share_before"] > 0.05]
+        says = "sent nothing" if state == "gone" else f"{'has' if len(seen[:3]) == 1 else 'have'} not been seen before"
         if seen: out.append(f"{_list([tag_words(t['tag'], t['value']) for t in seen[:3]])} {says}.")
     return out
 
@@ -133,7 +168,7 @@ def cause_lines(
     "Why a batch is as it is, in words; calm where nothing moved"
     found = cause.to_dict() if isinstance(cause, Cause) else cause
     lines = _moved_lines(found)
-    calm = lines[:1] == [CALM]
+    calm = bool(found["moves"]) and not _sure(found["inside"] or found["moves"])
     about = [] if calm else [_carried_lines(found), _mix_lines(found), _share_lines(found)]
     parts = [*(about or [[]]), _change_of_values(found), found["notes"]]
     return (lines[:1] + parts[0] + lines[1:] + sum(parts[1:], []))[:LINES]
