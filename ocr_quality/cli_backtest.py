@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_common import AsJson, Quiet, begin, instant, names, records, show, to_json
+from .cli_common import AsJson, Quiet, begin, names, period, records, show, to_json
 
 # %% ../nbs/84_cli_backtest.ipynb #acadb1cb
 def _draw(result, where: str, title: str) -> None:
@@ -104,9 +104,10 @@ def backtest(
     else:
         from ocr_quality.jobs.backtest import backtest_model
         from ocr_quality.records.store import MetricStore
+        first, last = period(since, until)
         with MetricStore() as store:
-            result = backtest_model(store, model, metric, names(strategies) or [], false_alarm_every=false_alarm_every, since=instant(since),
-                                    until=instant(until), **shared)
+            result = backtest_model(store, model, metric, names(strategies) or [], false_alarm_every=false_alarm_every, since=first, until=last,
+                                    **shared)
     if json: typer.echo(to_json(_plain(result)))
     elif not quiet: _tables(result)
     if where: _draw(result, where, title)
