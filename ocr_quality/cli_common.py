@@ -172,7 +172,7 @@ def show(
     room = width or (console.width if sys.stdout.isatty() else 10_000)
     whole = {str(c): [cell(v) for v in frame[c]] for c in frame.columns}
     texts = fit(whole, room, list(optional), long)
-    if table_width(texts) > room: return _show_rows(whole) if compact else _show_lines(whole)
+    if table_width(texts) > room: return _show_rows(whole, room) if compact else _show_lines(whole)
     table = Table(box=SIMPLE_HEAD)
     for column in texts:
         number = frame[column].dtype.kind in "fiu" or any(isinstance(v, int | float) and v == v for v in frame[column])
@@ -189,9 +189,10 @@ def _show_lines(texts: dict[str, list[str]]) -> None:
         if i: typer.echo()
         for column, text in zip(texts, row, strict=True): typer.echo(f"{column:<{label}}  {text}")
 
-def _show_rows(texts: dict[str, list[str]]) -> None:
-    "Print each row of a table as a line of the values it has"
-    for row in zip(*texts.values(), strict=True): typer.echo("  ".join(text for text in row if text != "-"))
+def _show_rows(texts: dict[str, list[str]], room: int) -> None:
+    "Print each row of a table as a line of the values it has, none longer than the terminal is wide"
+    typer.echo()
+    for row in zip(*texts.values(), strict=True): typer.echo("  ".join(shorten(text, room) for text in row if text != "-"))
 
 def to_json(value) -> str:
     "JSON text: times as RFC 3339, missing and non-finite numbers as null"
