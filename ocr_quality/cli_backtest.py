@@ -42,7 +42,8 @@ def _made_up(metric: str, missing: float, weekday: float, ar: float, tails: floa
 
     from ocr_quality.core import SettingsError
     from ocr_quality.judge.process import synthetic
-    if not (m := re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", pages)): raise SettingsError(f"expected pages such as 50 or 5-500, got {pages!r}")
+    m = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", pages)
+    if not m: raise SettingsError(f"expected pages such as 50 or 5-500, got {pages!r}")
     return synthetic(metric, missing, weekday, ar, tails, (int(m[1]), int(m[2] or m[1])))
 
 def _tables(result) -> None:
@@ -87,8 +88,8 @@ def backtest(
 ) -> None:
     """Compare strategies at an equal rate of false alarms: on a logged series and on simulated ones like it.
 
-    counted are the batches between false alarms in the simulation, ± their standard error; one in 90 is the share of series with one in their first 90
-    batches; alerts a fault is how many a step of 2 sd raises that lasts 30 batches, after repair the share of the 30 batches after it that fail.
+    counted are the batches between false alarms in the simulation, ± their standard error; one in 90 is the share of series with one in their
+    first 90 batches; alerts a fault is how many a step of 2 sd raises that lasts 30 batches, after repair the share of the 30 batches after it that fail.
     """
     begin(quiet=quiet)
     from ocr_quality.core import SettingsError, settings

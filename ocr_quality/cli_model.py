@@ -117,7 +117,8 @@ def show_(name: Name, json: AsJson = False) -> None:
         text = "" if value is None else ", ".join(value) if isinstance(value, list) else value
         if isinstance(value, dict): text = ", ".join(f"{k}={v}" for k, v in value.items())
         typer.echo(f"  {key:<17} {text}".rstrip())
-    if idle := [key for key in values if key in unused and values[key] != usual[key]]: typer.echo(f"not used by rule {values['rule']}: {', '.join(idle)}")
+    idle = [key for key in values if key in unused and values[key] != usual[key]]
+    if idle: typer.echo(f"not used by rule {values['rule']}: {', '.join(idle)}")
 
 @app.command("list")
 def list_(json: AsJson = False) -> None:

@@ -261,7 +261,8 @@ def test_what_matters_stays_in_a_narrow_terminal(home):
 
 
 @pytest.mark.parametrize("args, told", [
-    (("calibrate", "nope", "brisque", "--list"), "expected a model with logged points"), (("calibrate", "claims", "brisk", "--list"), "expected one of"),
+    (("calibrate", "nope", "brisque", "--list"), "expected a model with logged points"),
+    (("calibrate", "claims", "brisk", "--list"), "expected one of"),
     (("calibrate", "claims", "brisque", "--since", "yesterday"), "a day such as 2026-03-01 or a time with a zone"),
     (("calibrate", "claims", "brisque", "--since", "2026-02-01", "--until", "2026-01-01"), "since 2026-02-01, which is after until 2026-01-01"),
     (("alerts", "--since", "2026"), "a day such as 2026-03-01 or a time with a zone"), (("alerts", "unmute", "nope"), "expected a model (claims)"),

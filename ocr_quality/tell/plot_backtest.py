@@ -199,8 +199,8 @@ def _shown(title: str, frame: pd.DataFrame, words: dict[str, str]) -> dict:
     styles = [{"strategy": "name", "note": "words", "began": "days"}.get(c, "n") for c in frame]
     def parts(v, style) -> list[str]: return cell(v).split(", ") if style in ("n", "days") else [cell(v)]
     rows = [[(s, parts(v, s)) for v, s in zip(row, styles, strict=True)] for row in frame.itertuples(index=False)]
-    return {"title": title, "words": words, "columns": [(s, re.sub(r"(?<=\d) (?=sd|%)|(?<=x) ", "\u00a0", c)) for s, c in zip(styles, frame, strict=True)],
-            "rows": rows}
+    heads = [re.sub(r"(?<=\d) (?=sd|%)|(?<=x) ", "\u00a0", c) for c in frame]
+    return {"title": title, "words": words, "columns": list(zip(styles, heads, strict=True)), "rows": rows}
 
 def backtest_page(
     result: Backtest,
