@@ -291,3 +291,10 @@ def test_only_what_the_rule_uses_is_shown(home, rule, absent):
     shown, whole = ask("model", "show", "m").stdout, json.loads(ask("model", "show", "m", "--json").stdout)
     names = {line.split()[0] for line in shown.splitlines()[1:]}
     assert not names & absent and absent <= set(whole) and {"index", "rule", "cooldown"} <= names
+
+
+def test_the_demo_says_how_to_look_at_its_own_home():
+    from ocr_quality.jobs.demo import _next
+    told = pd.DataFrame({"incident": [None, "c572623968", "c572623968"]})
+    assert _next(Path("demo/home"), told) == "OCR_QUALITY_HOME=demo/home ocr-quality alerts show c572"
+    assert _next(Path("my demo/home"), told.head(1)) == "OCR_QUALITY_HOME='my demo/home' ocr-quality alerts"
