@@ -16,8 +16,8 @@ from . import __version__
 from .cli_alerts import app as alerts_app
 from .cli_backtest import backtest
 from .cli_calibrate import calibrate
-from .cli_common import (AsJson, Log, Metrics, OneLineErrors, Pattern, Quiet, Verbose, Workers, begin, cell, instant, mute, names, records,
-                                    show, to_json)
+from .cli_common import (AsJson, Log, Metrics, OneLineErrors, Pattern, Quiet, Verbose, Workers, begin, cell, check_series, mute, names,
+                                    period, records, show, to_json)
 from .cli_job import app as job_app
 from .cli_job import scheduler
 from .cli_model import app as model_app
@@ -120,14 +120,40 @@ def _line(row: dict) -> str:
     value = "no value" if row["value"] != row["value"] else f"{row['series']} {cell(float(row['value']))}{limit}"
     lost = f", {row['unreadable']} unreadable" if row["unreadable"] else ""
     mark = {"pass": "ok", "fail": "FAIL"}.get(row["verdict"], row["verdict"])
-    if mark == "learning" and (needs := re.search(r"(\d+) batch.*?(\d+) needed", row["reason"])): mark = f"learning, {needs[1]} of {needs[2]} batches"
-    return f"{row['batch']}  {row['pages']:>5} pages{lost}  {value}  {mark}" + (" (unchanged)" if row["status"] == "unchanged" else "")
+    needs = re.search(r"(\d+) (?:of|batch.*?,) (\d+) (?:batches|needed)", row["reason"])  # A chart's reason, or a window's
+    if mark == "learning" and needs: mark = f"learning, {needs[1]} of {needs[2]} batches"
+    pages = f"{row['pages']:>5} page{'s' * (row['pages'] != 1)}"
+    return f"{row['batch']}  {pages}{lost}  {value}  {mark}" + (" (unchanged)" if row["status"] == "unchanged" else "")
 
 def _filled(batches) -> str:
     "What a backfill did, and what it kept to itself"
     failing = batches[batches["verdict"] == "fail"]["batch"].tolist()
     kept = f"; {len(failing)} would have raised an alert: {', '.join(failing)}" if failing else ""
-    return f"{len(batches)} batches are history now, nobody was told{kept}"
+    many = f"{len(batches)} batches are" if len(batches) != 1 else "1 batch is"
+    return f"{many} history now, nobody was told{kept}"
+
+def _untold(store, model: str, failing: list[str]) -> list[str]:
+    "Why people are not told of failing batches: they were filled in, or what is to be said of their incident is held"
+    from ocr_quality.core import format_time
+    from ocr_quality.tell.incidents import held_messages, incidents, muted
+    filled = {p["batch"] for p in records(store.series(model, "pages")) if (p["detail"] or {}).get("backfill")}
+    silent = [b for b in failing if b in filled]
+    told = [f"not told: {', '.join(silent)} {'were' if len(silent) > 1 else 'was'} filled in with --backfill"] if silent else []
+    if len(silent) == len(failing): return told
+    until = muted(store, model)["until"].min()
+    held = {i: f"muted until {format_time(until)}" for i in incidents(store, model).query("state == 'muted'")["incident"]}
+    held |= {m["incident"]: m["reason"] for m in records(held_messages(store)) if m["model"] == model}
+    return told + [f"not told: {reason}; ocr-quality alerts show {incident}" for incident, reason in held.items()]
+
+def _close(outcome, backfill: bool) -> None:
+    "The last lines of a run: why nobody is told, and where the report is"
+    from ocr_quality.records.store import MetricStore
+    failing = [r["batch"] for r in records(outcome.batches) if r["verdict"] == "fail" and not r["said"]]
+    if failing and not backfill:
+        with MetricStore() as store: lines = _untold(store, outcome.model, failing)
+        for line in lines: typer.echo(line)
+    if outcome.report: typer.echo(f"report: {outcome.report}")
+    elif backfill: typer.echo(_filled(outcome.batches))
 
 @app.command()
 def run(
@@ -159,8 +185,7 @@ def run(
                             workers=workers, show_pages=show_pages, progress=not quiet, on_batch=tell)
     if json: typer.echo(to_json(records(outcome.batches)))
     for text in outcome.said if not json else []: typer.echo("\n" + text + "\n")
-    if not (json or quiet) and outcome.report: typer.echo(f"report: {outcome.report}")
-    elif not (json or quiet) and backfill: typer.echo(_filled(outcome.batches))
+    if not (json or quiet): _close(outcome, backfill)
     if gate and outcome.failed: raise typer.Exit(1)
 
 # %% ../nbs/90_cli.ipynb #eefbc2fc
@@ -173,16 +198,11 @@ def read(
     json: AsJson = False,
 ) -> None:
     "Read a logged series back: a table, or with --json Domino's read shape."
-    from ocr_quality.core import MetricError, format_time
+    from ocr_quality.core import format_time
     from ocr_quality.records.store import MetricStore
     with MetricStore() as store:
-        known = store.metric_names(model)
-        if not known:
-            raise MetricError(f"expected a model with logged points ({', '.join(store.model_names()) or 'there is none yet'}), got {model!r}")
-        if metric not in known:
-            plain = [k for k in known if not k.endswith(("_mean", "_p10", "_p90", "_beyond"))]
-            raise MetricError(f"expected one of {model}'s series {', '.join(plain)} (each also as _mean, _p10 or _p90), got {metric!r}")
-        first, last = instant(since), instant(until)
+        check_series(store, model, metric)
+        first, last = period(since, until)
         if json: return typer.echo(to_json(store.read_metrics(model, metric, format_time(first), format_time(last))))
         frame = store.series(model, metric, first, last)
     show(frame[["time", "batch", "value", "revised"]])

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_common import AsJson, OneLineErrors, cell, instant, records, show, to_json
+from .cli_common import AsJson, OneLineErrors, cell, hushed, instant, records, show, to_json
 
 # %% ../nbs/83_cli_alerts.ipynb #3def1da0
 app = typer.Typer(cls=OneLineErrors, invoke_without_command=True, help="Incidents: list, show, acknowledge, close, mute, deliver, check.")
@@ -24,9 +24,11 @@ By = Annotated[str | None, typer.Option(help="Who does this; by default the name
 
 def _until(text: str | None):
     "An end from an option: an instant, a day, or a length of time from now; None where it was not given"
-    from ocr_quality.core import SettingsError, parse_span, utc_now
+    from ocr_quality.core import SettingsError, TimeError, parse_span, utc_now
     try: return utc_now() + parse_span(text) if text is not None else None
-    except SettingsError: return instant(text)
+    except (SettingsError, OverflowError): pass
+    try: return instant(text)
+    except TimeError: raise TimeError(f"expected an end such as 3d, 2026-03-01 or 2026-03-01T08:00:00Z, got {text!r}") from None
 
 def _who(by: str | None) -> str:
     "The name given, else that of whoever is logged in"
@@ -35,6 +37,10 @@ def _who(by: str | None) -> str:
 
 # %% ../nbs/83_cli_alerts.ipynb #457580d2
 def _told(sent: int, open_: int) -> str: return f"{sent} of {sent + open_}" if sent + open_ else "nobody"
+
+def _spare(frame, columns: list[str]) -> list[str]:
+    "Columns that a narrow terminal leaves out, the last one first; the model goes before them where it is always the same"
+    return columns + ["model"] * (frame["model"].nunique() == 1)
 
 @app.callback()
 def list_(ctx: typer.Context, model: OnlyModel = None, since: Since = None, json: AsJson = False) -> None:
@@ -49,7 +55,7 @@ def list_(ctx: typer.Context, model: OnlyModel = None, since: Since = None, json
     else:
         frame = frame.assign(told=[_told(*t) for t in zip(frame["told"], frame["undelivered"], strict=True)])
         show(frame[["incident", "state", "severity", "since", "batches", "series", "value", "limit", "told", "model", "recovered"]],
-             optional=["value", "batches", "limit", "recovered", "model"])
+             optional=_spare(frame, ["series", "batches", "recovered", "limit", "value"]))
     for m in records(held): typer.echo(f"muted: {m['model']}{' ' + m['series'] if m['series'] else ''} until {cell(m['until'])}: {m['reason']}")
     if scripts := sum(d.get("source") == "trigger_alert" for d in alerts["detail"]):
         typer.echo(f"{scripts} alert{'s' * (scripts != 1)} of scripts: ocr-quality alerts all")
@@ -64,7 +70,7 @@ def all_(model: OnlyModel = None, since: Since = None, json: AsJson = False) -> 
     if frame.empty: return typer.echo("no alerts")
     frame = frame.assign(limit=frame["upper_limit"].fillna(frame["lower_limit"]),
                          told=[_told(s, n) for s, n in zip(frame["sent"], frame[["due", "sending", "failed"]].sum(axis=1), strict=True)])
-    show(frame[["batch", "metric", "value", "limit", "told", "model", "time"]], optional=["model", "time"])
+    show(frame[["batch", "metric", "value", "limit", "told", "model", "time"]], optional=_spare(frame, ["value", "limit", "time"]))
 
 @app.command("show")
 def show_(incident: Incident, json: AsJson = False) -> None:
@@ -79,10 +85,11 @@ def show_(incident: Incident, json: AsJson = False) -> None:
         typer.echo(f"{'acknowledged':<12} by {ack['by']}{': ' + ack['note'] if ack['note'] else ''}{until}")
     events = found["events"]
     events = events.assign(value=[d.get("value") for d in events["detail"]])
-    show(events[["at", "kind", "batch", "severity", "series", "value", "who", "reason"]], optional=["series", "value", "severity", "who"])
-    if len(found["messages"]): show(found["messages"][["created", "kind", "title"]])
+    show(events[["at", "kind", "batch", "severity", "series", "value", "who", "reason"]], long=["reason"],
+         optional=["severity", "value", "series", "who"], compact=True)
+    if len(found["messages"]): show(found["messages"][["created", "kind", "title"]], compact=True)
     sent = found["deliveries"][["updated", "kind", "recipient", "state", "attempts", "error"]]
-    if len(sent): show(sent, optional=["attempts", "updated"])
+    if len(sent): show(sent, optional=["attempts", "updated"], long=["recipient", "error"], compact=True)
 
 # %% ../nbs/83_cli_alerts.ipynb #025cb241
 @app.command()
@@ -145,9 +152,9 @@ def unmute_(
     "End a mute now. What is open is told at once."
     from ocr_quality.jobs.watch import check_alerts
     from ocr_quality.records.store import MetricStore
-    from ocr_quality.tell.incidents import unmute
+    from ocr_quality.tell.incidents import check_model_name, unmute
     with MetricStore() as store:
-        n = unmute(store, model, _who(by), series, reason)
+        n = unmute(store, check_model_name(store, model, "unmute"), _who(by), series, reason)
         told = check_alerts(store, [model])
     if json: return typer.echo(to_json({"ended": n, "events": records(told)}))
     typer.echo(f"{n} mute{'s' * (n != 1)} of {model} ended")
@@ -162,11 +169,11 @@ def retry(
     from ocr_quality.records.store import MetricStore
     from ocr_quality.tell.alert import open_deliveries, retry_deliveries
     from ocr_quality.tell.incidents import held_messages
-    with MetricStore() as store:
+    with MetricStore() as store, hushed():
         tried, left = retry_deliveries(store, alert), open_deliveries(store, alert_id=alert)
         unwritten = held_messages(store) if alert is None else None
     if json: return typer.echo(to_json(records(tried)))
-    if len(tried): show(tried[["kind", "recipient", "state", "attempts", "error"]], optional=["attempts"], error="red")
+    if len(tried): show(tried[["kind", "recipient", "state", "attempts", "error"]], optional=["attempts"], long=["error"], error="red")
     held = left[left["held"].notna()]
     for d in records(held): typer.echo(f"held: {d['kind']} of {d['incident'] or d['alert_id']} to {d['recipient']}, {d['held']}")
     for m in records(unwritten) if unwritten is not None else []:
@@ -184,4 +191,4 @@ def check(
     with MetricStore() as store: found = check_alerts(store, None if model is None else [model])
     if json: return typer.echo(to_json(records(found)))
     if found.empty: return typer.echo("nothing new")
-    show(found[["model", "incident", "kind", "severity", "batch", "series", "reason"]], optional=["series", "severity"])
+    show(found[["model", "incident", "kind", "severity", "batch", "series", "reason"]], optional=["severity", "series"], long=["reason"])

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_common import AsJson, Quiet, begin, instant, names, records, show, to_json
+from .cli_common import AsJson, Quiet, begin, names, period, records, show, to_json
 
 # %% ../nbs/84_cli_backtest.ipynb #acadb1cb
 def _draw(result, where: str, title: str) -> None:
@@ -42,7 +42,8 @@ def _made_up(metric: str, missing: float, weekday: float, ar: float, tails: floa
 
     from ocr_quality.core import SettingsError
     from ocr_quality.judge.process import synthetic
-    if not (m := re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", pages)): raise SettingsError(f"expected pages such as 50 or 5-500, got {pages!r}")
+    m = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", pages)
+    if not m: raise SettingsError(f"expected pages such as 50 or 5-500, got {pages!r}")
     return synthetic(metric, missing, weekday, ar, tails, (int(m[1]), int(m[2] or m[1])))
 
 def _tables(result) -> None:
@@ -63,15 +64,17 @@ def _tables(result) -> None:
         show(result.replay.drop(columns=["began", "fails"]).assign(latest=latest), optional=["latest"])
 
 def backtest(
-    model: Annotated[str | None, typer.Argument(help="The model, such as claims-ocr; not needed with --synthetic.")] = None,
-    metric: Annotated[str, typer.Argument(help="One of its series, such as brisque or brisque_p90.")] = "brisque",
+    model: Annotated[str | None, typer.Argument(help="The model, such as claims-ocr; with --synthetic the metric instead.")] = None,
+    metric: Annotated[str | None, typer.Argument(help="One of its series, such as brisque_p90; brisque by default.")] = None,
     strategies: Annotated[str, typer.Option(help="Comma-separated: chart, 'chart normal', 7d, '30d median', '14 k=3.5' ...")] = "chart,7d,30d",
     false_alarm_every: Annotated[str | None, typer.Option(help="Tolerable time between false alarms of this series, such as 365d, or a number "
                                                                "of batches; its part of the model's by default.")] = None,
     since: Annotated[str | None, typer.Option(help="First instant of the history.")] = None,
     until: Annotated[str | None, typer.Option(help="Last instant of it.")] = None,
     count: Annotated[int, typer.Option(min=2, help="Series to simulate; more is slower and more exact.")] = 200,
-    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same result.")] = 0,
+    faults: Annotated[str | None, typer.Option(help="Comma-separated faults to play: 'step 1, ramp 0.1, variance 2, spike 6, share 20' ...; sizes in "
+                                                    "sd of a batch, a share in percent of the pages.")] = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Without a history: series made of the next five options.")] = False,
     missing: Annotated[float, typer.Option(help="Synthetic: share of batches that do not come.")] = 0.0,
     weekday: Annotated[float, typer.Option(help="Synthetic: by how many sd weekends are worse.")] = 0.0,
@@ -83,13 +86,20 @@ def backtest(
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    "Compare strategies at an equal rate of false alarms: on a logged series and on simulated ones like it."
+    """Compare strategies at an equal rate of false alarms: on a logged series and on simulated ones like it.
+
+    counted are the batches between false alarms in the simulation, ± their standard error; one in 90 is the share of series with one in their
+    first 90 batches; alerts a fault is how many a step of 2 sd raises that lasts 30 batches, after repair the share of the 30 batches after it that fail.
+    """
     begin(quiet=quiet)
     from ocr_quality.core import SettingsError, settings
     from ocr_quality.judge.backtest import RATES
+    from ocr_quality.judge.process import FAULTS, parse_faults
+    if synthetic and metric is not None: raise SettingsError(f"backtest --synthetic: expected a metric at most, got {model!r} and {metric!r}")
+    metric = (model if synthetic else metric) or "brisque"
     title = metric if synthetic else f"{model} {metric}"
     where = _place(plot, f"{'synthetic ' * synthetic}{title}".replace(" ", "-")) if plot or not json else None
-    shared = {"count": count, "seed": seed, "rates": RATES if curve else (),
+    shared = {"count": count, "seed": seed, "rates": RATES if curve else (), "faults": FAULTS if faults is None else parse_faults(faults),
               "tell": (lambda text: None) if quiet or json else lambda text: typer.echo(f"simulating {text}", err=True)}
     if synthetic:
         from ocr_quality.judge.backtest import backtest as run
@@ -99,13 +109,14 @@ def backtest(
     else:
         from ocr_quality.jobs.backtest import backtest_model
         from ocr_quality.records.store import MetricStore
+        first, last = period(since, until)
         with MetricStore() as store:
-            result = backtest_model(store, model, metric, names(strategies) or [], false_alarm_every=false_alarm_every, since=instant(since),
-                                    until=instant(until), **shared)
+            result = backtest_model(store, model, metric, names(strategies) or [], false_alarm_every=false_alarm_every, since=first, until=last,
+                                    **shared)
+    if json: typer.echo(to_json(_plain(result)))
+    elif not quiet: _tables(result)
     if where: _draw(result, where, title)
-    if json: return typer.echo(to_json(_plain(result)))
-    if not quiet: _tables(result)
-    typer.echo(f"picture: {where}")
+    if not json: typer.echo(f"picture: {where}")
 
 def _plain(result) -> dict:
     "What came out, as JSON can hold it"

@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
-from .cli_common import AsJson, begin, instant, records, show, to_json
+from .cli_common import AsJson, begin, check_series, period, records, show, to_json
 
 # %% ../nbs/85_cli_calibrate.ipynb #9072fbf6
 def _use(policy, metric: str, made) -> str:
     "What a stored baseline is good for under the model's settings"
     if policy.rule != "chart": return f"but the model is judged by rule {policy.rule}; ocr-quality model set NAME --rule chart makes it count"
     if metric not in policy.series: return f"but the model judges {', '.join(policy.series)}; ocr-quality model set NAME --judge makes it count"
+    if not made.limits: return f"but no batch after {made.until:%Y-%m-%d} can be judged by it, until a period that varies is calibrated"
     return f"batches after {made.until:%Y-%m-%d} are judged by it, with this promise until it is calibrated again"
 
 def calibrate(
@@ -43,13 +44,14 @@ def calibrate(
     with MetricStore() as store:
         if list_:
             kept = store.baselines(model, metric)
+            if kept.empty: check_series(store, model, metric)
             if json: return typer.echo(to_json(records(kept)))
             if kept.empty: return typer.echo("no baselines")
             parts = {c: [o.get(c) for o in kept["baseline"]] for c in ("batches", "since", "until", "centre", "sd")}
             columns = ["created", "by", "false_alarm_every", "batches", "since", "until", "centre", "sd", "reason"]
             return show(kept.assign(**parts)[columns], optional=["reason"])
-        policy = model_settings(store, model)
-        made = freeze(store, model, metric, false_alarm_every=false_alarm_every, since=instant(since), until=instant(until), last=last,
+        policy, (first, final) = model_settings(store, model), period(since, until)
+        made = freeze(store, model, metric, false_alarm_every=false_alarm_every, since=first, until=final, last=last,
                       by=by or getpass.getuser(), reason=reason)
     if json: return typer.echo(to_json(made.to_dict()))
     typer.echo(baseline_text(made) + f"\nstored:   {_use(policy, metric, made)}")

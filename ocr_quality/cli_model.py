@@ -94,19 +94,31 @@ def _shown(store, name: str) -> dict:
     values = model_settings(store, name).model_dump()
     return values | {people: [redact(url) for url in values[people]] for people in PEOPLE}
 
+def _unused(rule: str) -> set[str]:
+    "Settings that a rule has no use for"
+    chart, window = {"false_alarm_every", "baseline", "learn"}, {"window", "min_points", "exclude_alarms"}
+    if rule == "chart": return {*window, "k", "quantile"}
+    if rule == "limit": return {*chart, *window, "k", "quantile"}
+    return {*chart, "k" if rule == "quantile" else "quantile"}
+
 @app.command("show")
 def show_(name: Name, json: AsJson = False) -> None:
-    "Show all settings of a model, defaults included; recipients without their secrets."
+    "Show the settings of a model that its rule uses (--json: all), defaults included; recipients without their secrets."
+    from ocr_quality.jobs.model_settings import ModelSettings
     from ocr_quality.records.store import MetricStore
     with MetricStore() as store:
         if name not in store.model_names(): store.model(name)
         values = _shown(store, name)
     if json: return typer.echo(to_json({"model": name} | values))
     typer.echo(f"[models.{name}]")
+    unused, usual = _unused(values["rule"]), ModelSettings().model_dump()
     for key, value in values.items():
+        if key in unused: continue
         text = "" if value is None else ", ".join(value) if isinstance(value, list) else value
         if isinstance(value, dict): text = ", ".join(f"{k}={v}" for k, v in value.items())
         typer.echo(f"  {key:<17} {text}".rstrip())
+    idle = [key for key in values if key in unused and values[key] != usual[key]]
+    if idle: typer.echo(f"not used by rule {values['rule']}: {', '.join(idle)}")
 
 @app.command("list")
 def list_(json: AsJson = False) -> None:

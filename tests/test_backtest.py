@@ -2,6 +2,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,11 +18,11 @@ from ocr_quality.core import MetricError, OcrQualityError, SettingsError
 from ocr_quality.judge.backtest import backtest
 from ocr_quality.judge.chart import ChartRule
 from ocr_quality.judge.panel import Panel, alarms, delays, incidents, learn, onsets
-from ocr_quality.judge.process import FAULTS, Fault, Process, draw, like, synthetic
+from ocr_quality.judge.process import FAULTS, Fault, Process, draw, like, parse_faults, synthetic
 from ocr_quality.judge.strategy import at_rate, judge, parse_strategy, run_length, window_batches
 from ocr_quality.records.store import MetricStore
 from ocr_quality.tell.html import outside_addresses
-from ocr_quality.tell.plot_backtest import backtest_page, plot_backtest
+from ocr_quality.tell.plot_backtest import HOLLOW, backtest_page, plot_backtest, plot_replay, rates_table, summary
 
 WORDS = ["chart", "chart normal", "7d", "14", "30d median k=2", "30d quantile q=0.9", "10d two-sided", "20 exclude k=2", "7d limit=29",
          "chart limit=29"]
@@ -178,6 +179,26 @@ def test_what_cannot_teach_a_process_is_refused():
     with pytest.raises(MetricError, match="expected one of"): like(frame, "brisk")
 
 
+@pytest.mark.parametrize("given_, told", [
+    ({"pages": (500, 5)}, "pages of a batch"), ({"pages": (0, 5)}, "pages of a batch"), ({"df": 2}, "heavy tails, above 2, got 2"),
+    ({"df": math.inf}, "heavy tails"), ({"ar": 1}, "correlation of neighbours, 0 <= ar < 1, got 1"), ({"missing": 1}, "share of missing batches"),
+    ({"missing": math.nan}, "share of missing batches"),
+    ({"weekday": math.nan}, "by which weekends are worse, got nan"), ({"weekday": math.inf}, "weekends")])
+def test_numbers_that_make_no_process_are_named(given_, told):
+    with pytest.raises(SettingsError, match=re.escape(told)) as e: synthetic(**given_)
+    assert sum(words in str(e.value) for words in ("pages", "tails", "neighbours", "missing", "weekends")) == 1
+
+
+def test_faults_in_words():
+    assert parse_faults("step 0.5,step 1, STEP 2,ramp .05, ramp 0.1, variance 2, share 20 %, spike  6, step 1.0") == FAULTS
+
+
+@pytest.mark.parametrize("text", ["", "step", "step 1,", "step -1", "step 0", "drift 1", "step 1%", "share 0.2", "share 60", "step nan", "step 1 sd"])
+def test_nonsense_faults_are_refused_in_one_sentence(text):
+    with pytest.raises(SettingsError, match="expected") as e: parse_faults(text)
+    assert "\n" not in str(e.value)
+
+
 # The whole
 
 @pytest.fixture(scope="module")
@@ -229,6 +250,32 @@ def test_pictures_and_pages_hold_without_anything_from_elsewhere(gaussian):
     assert len(plot_backtest(gaussian).axes) == 2
     page = backtest_page(gaussian, "<b>claims</b>")
     assert outside_addresses(page) == [] and "<b>claims" not in page and page.count("<table>") == 2
+    assert page.count("<svg") == 2 and "after repair</b> share of the 30" in page and "later, or never" in page and HOLLOW not in page
+
+
+def test_the_page_of_a_history_says_when_each_incident_began():
+    frame, _ = synth.series(140, "step", onset=110, size=2.0, seed=6)
+    out = backtest(frame, ("chart", "7d"), count=2, rates=(), faults=())
+    page = backtest_page(out)
+    assert out.replay.began.str.len().gt(0).any() and page.count("<svg") == 2, "the history for wide pages, and for narrow ones"
+    for began in out.replay.began: assert all(f"{day:%Y-%m-%d}" in page for day in began[:6])
+    below, above = plot_replay(out).axes
+    assert [t.get_text() for t in below.texts] == out.replay.strategy.tolist() and above.get_xlim() == below.get_xlim()
+
+
+def test_a_point_beyond_the_horizon_is_in_the_legend(gaussian):
+    late = replace(gaussian, curve=gaussian.curve.assign(median=math.inf))
+    assert HOLLOW in backtest_page(late) and HOLLOW in [t.get_text() for t in plot_backtest(late).legends[0].get_texts()]
+
+
+def test_no_false_alarm_is_fewer_than_one_in_all_batches(gaussian):
+    none = replace(gaussian, table=gaussian.table.assign(achieved=math.inf))
+    assert set(rates_table(none).counted) == {">109,500"} and "&gt;109,500" in backtest_page(none)
+
+
+def test_one_is_singular(gaussian):
+    one = replace(gaussian, process=replace(gaussian.process, gap_s=3600.0, pages=np.array([1.0])))
+    assert "1 page a batch, a batch every 1 hour;" in summary(one)
 
 
 # The command
@@ -276,7 +323,28 @@ def test_command_prints_json_of_a_period(store):
     (("claims-ocr", "brisque", "--since", "2026-04-01"), "20 batches or more"), ((), "--synthetic"), (("--synthetic", "--pages", "many"), "5-500"),
     (("--synthetic", "--ar", "1"), "0 <= ar < 1"), (("--synthetic", "--plot", "x.pdf"), ".html, .png or .svg"),
     (("--synthetic", "--false-alarm-every", "10d"), "a promise of fewer is none"),
-    (("--synthetic", "--strategies", "7d", "--missing", "0.6"), "take a longer one")])
+    (("--synthetic", "--strategies", "7d", "--missing", "0.6"), "take a longer one"), (("--synthetic", "sharpness", "brisque"), "a metric at most"),
+    (("--synthetic", "--pages", "500-5"), "pages of a batch"), (("--synthetic", "--faults", "step"), "'step 1, ramp 0.1"),
+    (("claims-ocr", "brisque", "--since", "2026-03-01", "--until", "2026-02-01"), "after until")])
 def test_command_says_in_one_line_what_is_wrong(store, args, told):
     done = run(*args, "--count", 2, "--no-curve", "-q")
     assert done.exit_code == 2 and done.stderr.count("\n") == 1 and told in done.stderr, done.output
+
+
+def test_synthetic_takes_a_metric_and_faults(store):
+    done = run("--synthetic", "sharpness", "--json", "--count", 2, "--no-curve", "--strategies", "7d", "--faults", "step 1, spike 6")
+    out = json.loads(done.stdout)
+    assert out["metric"] == "sharpness" and {r["fault"] for r in out["delays"]} == {"step 1 sd", "spike 6 sd"}
+    assert run("--synthetic", "--seed", -1).exit_code == 2
+
+
+def test_tables_come_before_a_picture_that_cannot_be_written(store):
+    (store / "file").write_text("no folder")
+    done = run("--synthetic", "--strategies", "7d", "--count", 2, "--no-curve", "--plot", store / "file" / "x.html")
+    assert done.exit_code == 2 and "after repair" in done.stdout and "picture:" not in done.stdout
+    assert [line.startswith("simulating") for line in done.stderr.splitlines()] == [True, True, False], done.stderr
+
+
+def test_help_says_what_the_columns_are():
+    text = " ".join(run("--help").output.split())
+    for column in ("counted", "one in 90", "alerts a fault", "after repair", "±"): assert column in text

@@ -9,6 +9,7 @@ __all__ = ['MODEL', 'PATTERN', 'MARK', 'run_demo']
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 import pandas as pd
 
@@ -56,7 +57,12 @@ def _verdict(truth: ClaimsTruth, batches: pd.DataFrame) -> str:
     when = "never" if found is None else f"{found}, batch {names.index(found) - names.index(truth.fault_day) + 1} of the fault"
     over = next((b for b, said in zip(names, batches["said"], strict=True) if any("recovered" in text.splitlines()[0] for text in said)), None)
     return (f"fault:  {truth.fault_day}, {truth.scanner}, {truth.fault}\nalert:  {when}; {len(early)} alert{'s' * (len(early) != 1)} before it\n"
-            f"repair: {truth.repair_day}\nover:   {over or 'not yet'}; {sum(map(len, batches['said']))} messages in all")
+            f"repair: {truth.repair_day}\nover:   {over or 'not yet'}; {(n := sum(map(len, batches['said'])))} message{'s' * (n != 1)} in all")
+
+def _next(home: Path, batches: pd.DataFrame) -> str:
+    "The command that shows the first incident in the demo's own home"
+    found = batches["incident"].dropna()
+    return f"OCR_QUALITY_HOME={quote(str(home))} ocr-quality alerts" + (f" show {found.iloc[0][:4]}" if len(found) else "")
 
 def run_demo(
     folder: str | Path,  # Where the claims, the store and the reports go
@@ -77,4 +83,5 @@ def run_demo(
     say("\n" + _verdict(truth, outcome.batches))
     alarmed = outcome.batches.dropna(subset=["alert_id"])
     say(f"report: {alarmed['report'].iloc[0] if len(alarmed) else outcome.report}")
+    say(f"look around: {_next(home, outcome.batches)}")
     return outcome.batches
