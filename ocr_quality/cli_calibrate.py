@@ -28,6 +28,7 @@ def calibrate(
     since: Annotated[str | None, typer.Option(help="First instant of the period that teaches.")] = None,
     until: Annotated[str | None, typer.Option(help="Last instant of it.")] = None,
     last: Annotated[int | None, typer.Option(help="Teach with the newest so many batches, 20 to 120.")] = None,
+    accept_failed: Annotated[bool, typer.Option("--accept-failed", help="Batches of the period that failed teach, too: they are normal now.")] = False,
     by: Annotated[str | None, typer.Option(help="Who asks for it; your login by default.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Calibrate nothing: list what is on record, newest first.")] = False,
@@ -52,6 +53,6 @@ def calibrate(
             return show(kept.assign(**parts)[columns], optional=["reason"])
         policy, (first, final) = model_settings(store, model), period(since, until)
         made = freeze(store, model, metric, false_alarm_every=false_alarm_every, since=first, until=final, last=last,
-                      by=by or getpass.getuser(), reason=reason)
+                      accept_failed=accept_failed, by=by or getpass.getuser(), reason=reason, tell=lambda text: typer.echo(text, err=True))
     if json: return typer.echo(to_json(made.to_dict()))
     typer.echo(baseline_text(made) + f"\nstored:   {_use(policy, metric, made)}")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from ocr_quality import synth
-from ocr_quality.core import SettingsError
+from ocr_quality.core import MetricError, SettingsError
 from ocr_quality.jobs.calibrate import calibrate
 from ocr_quality.jobs.frozen import AUTO, baseline_for
 from ocr_quality.jobs.steps import judge_series
@@ -45,6 +45,20 @@ def test_a_first_calibration_teaches_with_clean_batches_only(store):
     log(store, frame)
     made = calibrate(store, "m", "brisque", log=NOWHERE)
     assert made.batches == 60 and not set(frame["time"][35:55]) & set(pd.to_datetime(made.taught, utc=True))
+
+
+def test_what_failed_teaches_only_when_it_is_accepted(store):
+    frame, told = history(bad=slice(70, 100), by=5), []
+    log(store, frame)
+    calibrate(store, "m", "brisque", log=NOWHERE)
+    with pytest.raises(MetricError, match="got 0 beside 25 that did; .*--accept-failed"):
+        calibrate(store, "m", "brisque", since=frame["time"][75].to_pydatetime(), log=NOWHERE)
+    clean = calibrate(store, "m", "brisque", last=40, log=NOWHERE, tell=told.append)
+    assert pd.Timestamp(max(clean.taught)) == frame["time"][69] and len(store.baselines("m")) == 2
+    again = calibrate(store, "m", "brisque", since=frame["time"][20].to_pydatetime(), log=NOWHERE, tell=told.append)
+    assert pd.Timestamp(again.until) == frame["time"][69] and "left out: 30 batches that failed" in told[-1]
+    taken = calibrate(store, "m", "brisque", last=25, accept_failed=True, log=NOWHERE)
+    assert pd.Timestamp(taken.since) == frame["time"][75] and taken.centre > clean.centre + 3 * clean.sd
 
 
 def test_a_persons_baseline_is_not_replaced(store):

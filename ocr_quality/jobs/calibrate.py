@@ -42,9 +42,11 @@ def _promise(policy: ModelSettings, false_alarm_every: str | None, tell: Callabl
 
 def _clean(points: pd.DataFrame, known: pd.DataFrame, series: str, rule: ChartRule, earlier: Baseline | None, last: int | None,
            tell: Callable[[str], None]) -> pd.DataFrame:
-    "The `points` of a period, or the newest so many, without those that fail on the baseline so far; `MetricError` where too few are left"
+    "The `points` of a period, or the newest so many, without those since the onset of what fails on the baseline so far; `MetricError` if too few"
     judged = judge_chart(known, series, rule, earlier)
-    bad = points[TIME].isin(judged[TIME][judged[VERDICT] == FAIL])
+    fails = judged[judged[VERDICT] == FAIL]
+    bad = points[TIME].isin(fails[TIME])
+    for onset, end in fails.groupby("onset")[TIME].max().items(): bad |= points[TIME].between(onset, end)
     kept = points[~bad] if last is None else points[~bad].tail(last)
     left = points[bad & (points[TIME] >= kept[TIME].min())] if len(kept) else points
     if len(kept) < FEWEST <= len(kept) + len(left):
