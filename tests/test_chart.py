@@ -349,6 +349,84 @@ def test_the_promise_is_kept_on_average_over_series(normal, low, high):
     assert low < found / 300 < high
 
 
+@pytest.mark.parametrize("how", [{"df": 4}, {"ar": 0.3}], ids=str)
+def test_what_is_not_gaussian_keeps_the_promise_too(how):
+    "An alarm in 365 batches was stated; with limits for Gaussian series these have more than two and a half"
+    x, _, _ = synth.series_matrix(150, 60 + 730, seed=3, **how)
+    def rate(normal):
+        rates = []
+        for row in x:
+            fit = fit_baseline(daily(row[:60]), "brisque", normal=normal)
+            z = fit.residuals(daily(row[60:], start="2026-03-02"))
+            rates.append(count_alarms(z[None], fit.limits["high"].slow, fit.limits["high"].sudden) / 2)
+        return np.mean(rates)
+    assert 0.5 < rate(False) < 1.5 < 2.0 < rate(True)
+
+
+FEEDS = {"daily": [0.0], "two, ten minutes apart": [0.0, 1 / 144], "hourly from 9 to 17": [h / 24 for h in range(9, 17)],
+         "four, a quarter of an hour apart": [0.0, 1 / 96, 2 / 96, 3 / 96]}
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_batches_in_bursts_are_judged_at_their_own_pace(feed):
+    day = FEEDS[feed]
+    times = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta([d + h for d in range(400) for h in day], unit="D")
+    seen = []
+    for seed in range(12):
+        frame = pd.DataFrame({"time": times[:200], "value": noise(200, seed)})
+        fit = fit_baseline(frame[:60], "brisque")
+        assert fit.limits["high"].every == pytest.approx(365 * len(day), rel=0.06)
+        judged = judge_chart(frame.assign(value=frame["value"] + 1.5 * (frame.index >= 80)), "brisque", baseline=fit)
+        seen.append((judged["verdict"][80:110] == "fail").any())
+    assert np.mean(seen) > 0.9
+
+
+def test_prediction_limits_do_not_know_what_pace_comes_later():
+    early = daily(noise(20))
+    late = pd.DataFrame({"time": pd.date_range("2026-01-21", periods=60, freq="10min", tz="UTC"), "value": noise(60, 1)})
+    alone, among = judge_chart(early, "brisque"), judge_chart(pd.concat([early, late]), "brisque")
+    pd.testing.assert_series_equal(alone["upper"], among["upper"][:20])
+
+
+def test_what_differs_from_a_constant_baseline_never_passes_in_silence():
+    values = np.r_[np.zeros(30), 0.5 + 0.05 * noise(70, level=0)].clip(0)
+    judged = judge_chart(daily(values), "unreadable_share")
+    assert set(judged["verdict"][30:]) == {"no variation"} and judged["reason"].iloc[-1].startswith("no variation: 0 in all of 30 batches")
+
+
+def test_a_fault_that_lessens_is_no_recovery():
+    z = np.r_[noise(60, 2, level=20), 20 + np.r_[np.full(60, 3.0), np.full(60, 1.3)]]
+    fit = fit_baseline(daily(z[:60]), "brisque")
+    judged = judge_chart(daily(fit.centre + fit.sd * (z - 20)), "brisque", baseline=fit)
+    assert (judged["verdict"][65:] == "fail").all()
+
+
+@pytest.mark.parametrize("before, after", [((100, 160), (5, 20)), ((5, 50), (500, 1000))])
+def test_sizes_that_were_never_seen_are_given_room(before, after):
+    "Batches whose pages scatter by 1 and whose mean scatters by 0.2; an alarm in 365 batches was stated"
+    rng, rates = np.random.default_rng(4), []
+    for _ in range(60):
+        pages = np.r_[rng.integers(*before, 60), rng.integers(*after, 365)]
+        frame = daily(20 + 1.25 * rng.normal(size=425) / np.sqrt(pages) + 0.2 * rng.normal(size=425), pages=pages)
+        fit = fit_baseline(frame[:60], "brisque")
+        rates.append(count_alarms(fit.residuals(frame[60:])[None], fit.limits["high"].slow, fit.limits["high"].sudden))
+    assert np.mean(rates) < 2
+
+
+def test_rounding_noise_is_no_spread():
+    values = np.where(np.arange(120) % 4 < 3, 0.3, 0.3 + 0.01 * noise(120, level=0))
+    values[::2] = np.where(values[::2] == 0.3, 0.1 + 0.2, values[::2])
+    judged = judge_chart(daily(values), "brisque")
+    assert (judged["verdict"] == "fail").sum() <= 3 and fit_baseline(daily(values[:60]), "brisque").dropped < 20
+
+
+def test_rows_of_one_time_in_any_order():
+    frame = daily(noise(80), pages=50.0)
+    twice = pd.DataFrame({"time": [frame["time"].iloc[-1] + pd.Timedelta(days=1)] * 2, "value": 24.0, "pages": [5.0, 500.0]})
+    one, other = (judge_chart(pd.concat([frame, t]), "brisque") for t in (twice, twice[::-1]))
+    pd.testing.assert_frame_equal(one, other)
+
+
 def test_limits_are_reproducible_and_ordered():
     u = noise(60, level=0)
     assert find_limits(u, 365) == find_limits(u, 365)

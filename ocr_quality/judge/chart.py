@@ -17,7 +17,7 @@ from scipy.stats import t
 from ..core import CENTRE, HISTORY, LOWER, REASON, TIME, UPPER, VALUE, VERDICT, SettingsError, parse_span
 from ..metrics import Metric, metric_info
 from .baseline import FEWEST, Baseline, fit_baseline, pace
-from .limits import LONGEST, cusum
+from .limits import LONGEST, SLACK, cusum
 from .onset import find_onset
 from .series import in_order
 from .window import FAIL, LEARNING, MISSING, PASS, absolute_bounds, figures
@@ -227,12 +227,15 @@ def _since(rows: _Rows) -> np.ndarray:
     for i in np.flatnonzero((rows.alarm == SLOW) | (rows.alarm == SUDDEN)):
         base = rows.base[i]
         if base is None: continue
-        if before < 0 or i - before > APART: run, earliest = i, before + 1
+        apart, last = before < 0 or i - before > APART, before
         before = i
         both = len(base.limits) == 2
         side = ("low" if rows.z[i] < 0 else "high") if both else next(iter(base.limits))
         limits = base.limits[side]
         z = -rows.z if both and side == "low" else rows.z
+        if apart:
+            run, between = i, z[last + 1:i]
+            if last >= 0 and np.nanmean(between) < SLACK: earliest = last + 1
         out[i] = find_onset(z, max(rows.first[i], run - LOOK_BACK, earliest), i, limits.phi, base.batches, limits.every)
     return out
 
