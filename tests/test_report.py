@@ -164,6 +164,11 @@ def test_pages_have_the_number_they_were_chosen_by(tmp_path, before):
     assert "Sharpness" in pages and "22.5" in pages and "11.2" not in pages
 
 
+def test_moves_wrap_on_a_phone_so_that_p_is_seen(tmp_path, before):
+    phone = report(tmp_path, "m", "2026-03-13", pages_of(shift=8), before=before).split("@media (max-width: 560px)")[1].split("</style>")[0]
+    assert "td.move { white-space: normal; }" in phone and ".earlier { display: none; }" in phone
+
+
 def test_report_is_the_same_twice(tmp_path, before):
     now, judged = pages_of(), {"brisque": judged_of("brisque")}
     a, b = (report(tmp_path, "m", "2026-03-13", now, judged, before=before) for _ in range(2))
