@@ -89,7 +89,8 @@ def backtest(
     """Compare strategies at an equal rate of false alarms: on a logged series and on simulated ones like it.
 
     counted are the batches between false alarms in the simulation, ± their standard error; one in 90 is the share of series with one in their
-    first 90 batches; alerts a fault is how many a step of 2 sd raises that lasts 30 batches, after repair the share of the 30 batches after it that fail.
+    first 90 batches; alerts a fault is how many a step of 2 sd raises that lasts 30 batches, after repair the share of the 30 batches after it
+    that fail.
     """
     begin(quiet=quiet)
     from ocr_quality.core import SettingsError, settings

@@ -28,7 +28,7 @@ def calibrate(
     since: Annotated[str | None, typer.Option(help="First instant of the period that teaches.")] = None,
     until: Annotated[str | None, typer.Option(help="Last instant of it.")] = None,
     last: Annotated[int | None, typer.Option(help="Teach with the newest so many batches, 20 to 120.")] = None,
-    accept_failed: Annotated[bool, typer.Option("--accept-failed", help="Batches of the period that failed teach, too: they are normal now.")] = False,
+    accept_failed: Annotated[bool, typer.Option("--accept-failed", help="Batches of the period that failed teach, too.")] = False,
     by: Annotated[str | None, typer.Option(help="Who asks for it; your login by default.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Calibrate nothing: list what is on record, newest first.")] = False,

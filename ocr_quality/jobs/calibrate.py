@@ -90,7 +90,8 @@ def calibrate(
     if last is not None: points = points.tail(last)
     log = ParquetLog(settings().under("pages")) if log is None else log
     size = page_sd(log, model, series, points[TIME].min(), points[TIME].max()) if len(points) else None
-    made = fit_baseline(points, series, false_alarm_every=promise, zone=rule.zone, page_sd=size)
+    made = fit_baseline(points, series, false_alarm_every=promise, zone=rule.zone, page_sd=size,
+                        stray=None if accept_failed else points.iloc[:0])
     store.put_baseline(model, series, made.to_dict(), by=by or "a person", reason=reason, false_alarm_every=promise)
     return made
 

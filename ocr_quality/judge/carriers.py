@@ -250,9 +250,10 @@ def _looks(now: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame, indicator: bool,
         new, old = told & fresh, told & ~fresh
         if not new.any(): continue
         table = _table(value, batch, freed(y, value, others, len(b)))
-        def divided(w): return contributions(value[new], w[new], *((value[old], w[old]) if old.any() else (np.full(len(b), ""), w[~fresh])))
-        parts = divided(w)
-        parts["own"] = divided(freed(w, value, others, len(b)))["within"] if others else parts["within"]
+        earlier, names = (old, value[old]) if old.any() else (~fresh, np.full(len(b), ""))
+        parts = contributions(value[new], w[new], names, w[earlier])
+        alone = freed(w, value, others, len(b)) if others else w
+        parts["own"] = contributions(value[new], alone[new], names, alone[earlier])["within"]
         for name, rows in (("now", new), ("before", old)):
             shown = pd.Series(x[rows]).groupby(value[rows])
             parts[name] = (shown.mean() if indicator else shown.median()).reindex(parts.index)

@@ -17,7 +17,7 @@ from scipy.stats import t
 from ..core import CENTRE, HISTORY, LOWER, REASON, TIME, UPPER, VALUE, VERDICT, SettingsError, parse_span
 from ..metrics import Metric, metric_info
 from .baseline import FEWEST, Baseline, fit_baseline, pace
-from .limits import LONGEST, SLACK, cusum
+from .limits import LONGEST, WINSOR, cusum
 from .onset import find_onset
 from .series import in_order
 from .window import FAIL, LEARNING, MISSING, PASS, absolute_bounds, figures
@@ -220,22 +220,26 @@ def _frozen(rows: _Rows, series: pd.DataFrame, base: Baseline, metric: Metric) -
 APART, LOOK_BACK = 3, 90  # Batches that part two faults; batches before the first alarm of a fault in which it may have begun
 _SINCE = "onset onset_first onset_last shift shift_error certainty".split()
 
+def _is_over(z: np.ndarray, shift: float, phi: float) -> bool:
+    "Whether batches that passed are 20 times as likely without a shift as with it"
+    each = shift * (np.clip(z[~np.isnan(z)], -WINSOR, np.inf) - shift / 2)
+    return bool(each.sum() * (1 - phi) / (1 + phi) < -np.log(20))
+
 def _since(rows: _Rows) -> np.ndarray:
-    "Onset (after the last failure of the fault before), its interval, shift, error, certainty of each alarm, `(n, 6)`; NaN for other batches"
+    "Onset (after the fault before where that was over), its interval, shift, error, certainty of each alarm, `(n, 6)`; NaN for other batches"
     out = np.full((len(rows.z), len(_SINCE)), np.nan)
     before, run, earliest = -1, -1, 0
     for i in np.flatnonzero((rows.alarm == SLOW) | (rows.alarm == SUDDEN)):
         base = rows.base[i]
         if base is None: continue
-        apart, last = before < 0 or i - before > APART, before
-        before = i
+        last, before = before, i
         both = len(base.limits) == 2
         side = ("low" if rows.z[i] < 0 else "high") if both else next(iter(base.limits))
         limits = base.limits[side]
         z = -rows.z if both and side == "low" else rows.z
-        if apart:
-            run, between = i, z[last + 1:i]
-            if last >= 0 and np.nanmean(between) < SLACK: earliest = last + 1
+        if last < 0 or i - last > APART:
+            run = i
+            if last >= 0 and _is_over(z[last + 1:i], out[last, 3], limits.phi): earliest = last + 1
         out[i] = find_onset(z, max(rows.first[i], run - LOOK_BACK, earliest), i, limits.phi, base.batches, limits.every)
     return out
 

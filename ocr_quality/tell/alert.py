@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from ..core import CENTRE, HISTORY, LOWER, PAGE, REASON, UPPER, URI, VALUE, AlertError, format_time, redact, utc_now
+from ..core import CENTRE, HISTORY, LOWER, METRIC, PAGE, REASON, UPPER, URI, VALUE, AlertError, format_time, redact, utc_now
 from ..images.batch import count_pages
 from ..logs import get_logger, redact_text
 from ..metrics import METRICS, metric_info
@@ -68,7 +68,8 @@ def alert_facts(
     row, index = dict(row), base_metric(metric)
     number = {k: None if row.get(k) is None or pd.isna(row[k]) else float(row[k]) for k in (VALUE, LOWER, UPPER, CENTRE)}
     worst = pd.DataFrame() if worst is None else worst
-    if index not in worst and index in SHARES: index = next((c for c in worst if c in METRICS), index)
+    if METRIC in worst and len(worst): index = str(worst[METRIC].iloc[0])
+    elif index not in worst and index in SHARES: index = next((c for c in worst if c in METRICS), index)
     if moved is not None and len(moved): moved = moved[moved["moved"] > 1]
     if by_tag is not None and len(by_tag): by_tag = by_tag[by_tag["share"] > 0.5]
     bad = pages[pages[REASON].notna()][[URI, PAGE, REASON]] if REASON in pages else None
