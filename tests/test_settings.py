@@ -48,7 +48,8 @@ def test_a_setting_of_a_model_is_refused_with_what_was_given(values, says):
 
 
 @pytest.mark.parametrize("every, series, each", [
-    ("365d", 2, "730d"), ("18000d", 2, "36000d"), ("12h", 3, "1.5d"), ("7h", 3, "0.875d"), ("10000.125d", 2, "20000.25d"), ("100", 2, "200"), ("10 w", 2, "140d"), ("1d", 1, "1d")])
+    ("365d", 2, "730d"), ("18000d", 2, "36000d"), ("12h", 3, "1.5d"), ("7h", 3, "0.875d"), ("10000.125d", 2, "20000.25d"),
+    ("100", 2, "200"), ("10 w", 2, "140d"), ("1d", 1, "1d")])
 def test_what_a_series_is_promised_can_be_read(every, series, each):
     made = check_settings("m", {"false_alarm_every": every, "judge": ["brisque", "contrast_p10", "noise"][:series]})
     assert made.promise() == each and (each.isdigit() or parse_span(each))
