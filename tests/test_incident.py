@@ -586,6 +586,15 @@ def test_missing_batches_are_counted_by_episode(store):
     assert incidents(store).state.tolist() == ["recovered"]
 
 
+def test_a_batch_that_comes_late_under_the_name_it_was_missed_by(store):
+    note(store, "m", RULES, TEAM, [Seen("b001", day(1), "fail", NO_BATCH, {NO_BATCH: "warning"}, 30.0, None, {}, None, NO_BATCH, "b000", day(0))],
+         now=day(1) + timedelta(hours=12))
+    log(store, 1, "p", now=day(1) + timedelta(hours=13))
+    [row] = incidents(store).to_dict("records")
+    last = store.messages(row["incident"])["message_id"].iloc[-1]
+    assert (row["state"], read_message(store, last)[0]) == ("recovered", "m: a batch came again after 1 missed")
+
+
 def test_measured_again_and_fine(store):
     log(store, 0, "f")
     log(store, 0, "p")

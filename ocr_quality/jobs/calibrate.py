@@ -36,8 +36,7 @@ def _points(store: MetricStore, model: str, series: str, since: datetime | None,
 def _promise(policy: ModelSettings, false_alarm_every: str | None, tell: Callable[[str], None]) -> str:
     "The promise for one series, and how it comes from the model's"
     made = false_alarm_every or policy.promise()
-    shared = f"{policy.false_alarm_every}{' batches' * policy.false_alarm_every.isdigit()}, shared by {len(policy.series)} series"
-    if not false_alarm_every and made != policy.false_alarm_every: tell(f"the model's promise is a false alarm in {shared}: {made} for each")
+    if not false_alarm_every and made != policy.false_alarm_every: tell(f"a false alarm in {policy.promise_words()}: {made} for this one")
     return made
 
 def _clean(points: pd.DataFrame, known: pd.DataFrame, series: str, rule: ChartRule, earlier: Baseline | None, last: int | None,

@@ -72,7 +72,8 @@ def _arrived(past: list[dict], seen: Seen, rules: AlertRules, model: str, now: d
     arrived = blank | {"event_id": f"{ARRIVED}:{model}:{seen.batch}", "batch": seen.batch, "time": seen.time}
     waiting = [i for i in incidents_of(past) if i.stream == NO_BATCH and i.open]
     if not all(seen.time > parse_time(i.failing_lately[0]["detail"]["last"]) for i in waiting if i.failing): return [arrived]
-    return [arrived, *observe(past, Seen(seen.batch, now, "pass", stream=NO_BATCH), rules, model, now)]
+    name = f"{seen.batch}, after all" if any(seen.batch in i.verdicts for i in waiting) else seen.batch
+    return [arrived, *observe(past, Seen(name, now, "pass", stream=NO_BATCH), rules, model, now)]
 
 def _quiet(event: dict, rules: AlertRules) -> str | None:
     "The quiet hours that a message waits for, if it does"
