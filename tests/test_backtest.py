@@ -348,3 +348,11 @@ def test_tables_come_before_a_picture_that_cannot_be_written(store):
 def test_help_says_what_the_columns_are():
     text = " ".join(run("--help").output.split())
     for column in ("counted", "one in 90", "alerts a fault", "after repair", "±"): assert column in text
+
+
+@pytest.mark.parametrize("minutes", [0, 10])
+def test_a_feed_in_bursts_is_simulated_at_its_own_pace(minutes):
+    times = [pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(days=d, minutes=minutes * k) for d in range(60) for k in (0, 1)]
+    history = pd.DataFrame({"time": times, "value": np.random.default_rng(0).normal(20, 1, 120), "batch": [f"b{i}" for i in range(120)]})
+    got = backtest(history, ("chart",), count=3, rates=(), faults=())
+    assert got.every == pytest.approx(730, rel=0.05) and got.process.comes == (1.0,) * 7

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.signal import lfilter
 
 from ..core import TIME, VALUE, VERDICT, MetricError, SettingsError
-from .baseline import Baseline, fit_baseline
+from .baseline import Baseline, fit_baseline, pace
 from .chart import ChartRule, judge_chart
 from .limits import LONGEST
 from .panel import Panel
@@ -130,9 +130,10 @@ def synthetic(
 
 # %% ../../nbs/judge/42_process.ipynb #4e4dca53
 def _comes(times: pd.Series) -> tuple[float, tuple[float, ...]]:
-    "Seconds between slots, and the chance that a batch comes on each weekday"
+    "Seconds between slots, and the chance that a batch comes on each weekday; batches in bursts are spread evenly"
     seconds = times.astype("int64").to_numpy() / 1e6
-    gap = float(np.median(np.diff(seconds)))
+    gap, mean = float(np.median(np.diff(seconds))), pace(times)
+    if mean > 2 * gap: return mean, (1.0,) * 7
     slots = np.unique(np.round((seconds - seconds[0]) / gap).astype(int))
     if abs(gap - 86400) > 3600: return gap, (len(slots) / (slots[-1] + 1),) * 7
     first = times.dt.day_of_week.iloc[0]
