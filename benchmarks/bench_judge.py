@@ -12,7 +12,7 @@ spell are set aside; the first faulty batch is delay 1; a run without an alarm h
 own baseline.
 
 Pages: a batch is the median of n normal pages whose mean scatters by 0.2 page sd between batches; 20 % bad pages are each as bad as can be.
-About 15 minutes on two free cores; --count 200 takes a tenth of that and is good for a look.
+About 20 minutes on two free cores; --count 200 takes a tenth of that and is good for a look.
 """
 import argparse
 import time
