@@ -28,10 +28,10 @@ def _means(frames: list[np.ndarray], draws: int, rng: np.random.Generator) -> np
 
 def _valid(frame: pd.DataFrame, what: str) -> np.ndarray:
     if missing := {OLD_MODEL, NEW_MODEL} - set(frame.columns):
-        raise ProfileError(f"data or model: expected columns {OLD_MODEL} and {NEW_MODEL} for the {what} images, got none called {', '.join(sorted(missing))}")
+        raise ProfileError(f"data or model: expected {OLD_MODEL} and {NEW_MODEL} of the {what} images, got none called {', '.join(sorted(missing))}")
     x = frame[[OLD_MODEL, NEW_MODEL]].to_numpy(float)
     good = x[np.isfinite(x).all(1)]
-    if len(good) < 3: raise ProfileError(f"data or model: expected at least 3 {what} images with a number from both models, got {len(good)}; give more images")
+    if len(good) < 3: raise ProfileError(f"data or model: expected at least 3 {what} images with a number from both models, got {len(good)}; give more")
     return good
 
 def _sentence(rows: dict[str, dict], name: str) -> str:
@@ -39,7 +39,8 @@ def _sentence(rows: dict[str, dict], name: str) -> str:
     def sure(r): return r["low"] > 0 or r["high"] < 0
     def told(k): return f"{rows[k]['change']:+.3f} ({rows[k]['low']:+.3f} to {rows[k]['high']:+.3f})"
     whole = rows["total"]
-    if not any(sure(rows[k]) for k in PARTS): return f"Neither the images nor the model change the {name} beyond chance; in all it changed by {told('total')}."
+    if not any(sure(rows[k]) for k in PARTS):
+        return f"Neither the images nor the model change the {name} beyond chance; in all it changed by {told('total')}."
     words = {"images": "the images", "model": "the model", "interaction": "both only together"}
     parts = sorted((k for k in words if sure(rows[k])), key=lambda k: -abs(rows[k]["change"]))
     lead = f"The {name} changed by {whole['change']:+.3f}: " if sure(whole) else f"The {name} hardly changed in all ({told('total')}), yet: "
