@@ -31,7 +31,8 @@ def _valid(frame: pd.DataFrame, what: str) -> np.ndarray:
         raise ProfileError(f"data or model: expected {OLD_MODEL} and {NEW_MODEL} of the {what} images, got none called {', '.join(sorted(missing))}")
     x = frame[[OLD_MODEL, NEW_MODEL]].to_numpy(float)
     good = x[np.isfinite(x).all(1)]
-    if len(good) < 3: raise ProfileError(f"data or model: expected at least 3 {what} images with a number from both models, got {len(good)}; give more")
+    if len(good) < 3:
+        raise ProfileError(f"data or model: expected at least 3 {what} images with a number from both models, got {len(good)}; give more")
     return good
 
 def _sentence(rows: dict[str, dict], name: str) -> str:
