@@ -31,8 +31,8 @@ def _gravity(q: Question, harm: dict) -> str:
 
 def _guarded(block: dict, q: Question | None, level: str, limits: DriftLimits) -> dict:
     "A classic block where what may be chance is no drift"
-    p = None if q is None else min((f["p_value"] for f in q.features if f["name"] in (PIXEL_MEAN, PIXEL_SD)), default=q.p_value) \
-        if q.name == "inputs" else q.p_value
+    own = [f["p_value"] for f in q.features if f["name"] in (PIXEL_MEAN, PIXEL_SD)] if q is not None and q.name == "inputs" else []
+    p = min(own) if own else None if q is None else q.p_value
     told = {} if q is None else {"p_value": p}
     if not limits.guard: return block | told
     sure = q is None or (p is not None and p <= q.alpha and q.p_value <= q.alpha)
