@@ -101,7 +101,7 @@ def weigh(
     alone = own and name == "brisque" and not company
     if found is None and not any(others): verdict = "unknown"
     elif gross or (own and not alone): verdict = "worse"
-    else: verdict = "better" if found is not None and found["better"] and not company else "not worse"
+    else: verdict = "better" if found and found["better"] and not company and (name != "brisque" or any(h and h["better"] for h in others)) else "not worse"
     return {"metric": name, "verdict": verdict, "alone": bool(alone),
             "company": [h["metric"] for h in company], "gross": [h["metric"] for h in gross],
             **{k: None if found is None else found[k] for k in ("reference", "current", "change", "low", "high", "in_sd")}}
