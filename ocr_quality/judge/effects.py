@@ -99,9 +99,10 @@ def weigh(
     company = sorted((h for h in others if h and h["worse"]), key=lambda h: -h["noticed"])
     gross, own = [h for h in company if h["gross"]], found is not None and found["worse"]
     alone = own and name == "brisque" and not company
+    improved = found is not None and found["better"] and not company and (name != "brisque" or any(h and h["better"] for h in others))
     if found is None and not any(others): verdict = "unknown"
     elif gross or (own and not alone): verdict = "worse"
-    else: verdict = "better" if found and found["better"] and not company and (name != "brisque" or any(h and h["better"] for h in others)) else "not worse"
+    else: verdict = "better" if improved else "not worse"
     return {"metric": name, "verdict": verdict, "alone": bool(alone),
             "company": [h["metric"] for h in company], "gross": [h["metric"] for h in gross],
             **{k: None if found is None else found[k] for k in ("reference", "current", "change", "low", "high", "in_sd")}}
