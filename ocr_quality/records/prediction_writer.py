@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from time import monotonic
 
+import pyarrow as pa
+
 from ..core import PAGE, REASON, TIME, URI
 from ..logs import get_logger
 from .generations import KeptLog, file_bytes
@@ -24,6 +26,7 @@ from .prediction_image import measure_boxes, measure_shot
 from .prediction_queue import Call, Losses, Queue
 from .prediction_row import (EVENT_ID, HEIGHT, PREDICTION_REASON, WIDTH, clean_row, day_us, instant_us, reason_text,
                                                 rows_table)
+from .tables import fit, unify
 
 # %% ../../nbs/records/35_prediction_writer.ipynb #09c87418
 def row_of(
@@ -47,6 +50,9 @@ def row_of(
     if REASON in seen: losses.add("image", seen[REASON], event_id=call.event_id)
     return seen | measure_boxes(row, metrics) | row | {EVENT_ID: call.event_id, TIME: us, PREDICTION_REASON: reason_text(notes)}
 
+_SLICE, _PART = 50, 200  # Calls, and rows, between two pauses: some 2 ms
+_PAUSE_S = 0.0002
+
 @dataclass
 class DayFile:
     "A Parquet file on its way to the store; its name stays the same however often it is tried"
@@ -54,6 +60,15 @@ class DayFile:
     name: str
     data: bytes
     rows: int
+
+def _table(rows: list[dict]) -> pa.Table:
+    "The rows as a table, made in small parts, as Arrow holds Python's lock while it reads Python's objects"
+    parts = []
+    for start in range(0, len(rows), _PART):
+        if parts: time.sleep(_PAUSE_S)
+        parts.append(rows_table(rows[start : start + _PART]))
+    schema = unify(p.schema for p in parts)
+    return pa.concat_tables(fit(p, schema) for p in parts)
 
 def day_files(
     rows: list[dict],  # From `row_of`
@@ -64,7 +79,7 @@ def day_files(
     for row in rows: days.setdefault(day_us(row[TIME]), []).append(row)
     made = []
     for day, some in days.items():
-        try: made.append(DayFile(day, unique_part(), file_bytes(rows_table(some)), len(some)))
+        try: made.append(DayFile(day, unique_part(), file_bytes(_table(some)), len(some)))
         except Exception as e:
             if len(some) == 1: losses.add("row", f"cannot be stored: {type(e).__name__}: {e}", event_id=some[0][EVENT_ID])
             else: made += [f for row in some for f in day_files([row], losses)]
@@ -85,8 +100,6 @@ class Plan:
     queue_bytes: int
     workers: int
 
-_SLICE = 50  # Calls between two pauses, some 2 ms
-_PAUSE_S = 0.0002
 _BACKOFF_S = 30  # The longest time between two tries
 
 class Writer:
