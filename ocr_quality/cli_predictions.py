@@ -111,7 +111,7 @@ def _told(frame, done: str, would: str, dry_run: bool, json: bool) -> None:
     "What was done to files, or would be"
     if json: return typer.echo(to_json(records(frame)))
     if len(frame): show(frame.assign(size=[_megabytes(b) for b in frame["bytes"]]).drop(columns="bytes"))
-    rows, files = frame["rows"].sum(), frame["files"].sum()
+    rows, files = int(frame["rows"].sum()), int(frame["files"].sum())
     many = f"{rows} row{'s' * (rows != 1)} in {files} file{'s' * (files != 1)}"
     typer.echo(f"{would if dry_run else done} {many}" if len(frame) else "nothing to do")
 
