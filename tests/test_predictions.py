@@ -416,3 +416,480 @@ def test_nothing_is_lost_or_doubled_when_a_process_ends_or_forks(root, tmp_path,
     if EXPECTED[how]: assert len(got) == EXPECTED[how]
     else: assert got["event_id"].str.startswith("child").sum() == 30 and got["event_id"].str.startswith("thread").sum() > 10
     if EXPECTED[how] == 10: assert got["event_id"].str.startswith("child").sum() == 5
+
+
+# a bucket
+
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    "Environment and port of an S3 server that is not there yet, and how to start it"
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_REGION"): monkeypatch.delenv(name, raising=False)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    for name, value in (KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_CONFIG_FILE": str(tmp_path / "c"),
+                                "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "d")}).items(): monkeypatch.setenv(name, value)
+    running = []
+    def start():
+        running.append(ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False))
+        running[0].start()
+        import boto3
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="models")
+        return client
+    yield start
+    for server in running: server.stop()
+
+
+def test_an_unreachable_bucket_loses_nothing_within_bounds(bucket, logs, monkeypatch):
+    monkeypatch.setenv("OCR_QUALITY_REMOTE_RETRIES", "0"), monkeypatch.setenv("OCR_QUALITY_REMOTE_TIMEOUT_S", "0.2")
+    log = logs(root="s3://models/predictions", queue_rows=100, flush_s=0.05)
+    for n in range(130): log.log(predicted="a", event_id=f"{n:03d}")
+    waits(lambda: log.counts["store"] >= 1)
+    assert log.flush(0.2) is False and log.counts == log.counts | {"waiting": 100, "lost": 30, "written": 0}
+    bucket()
+    assert log.flush(40) and log.counts["written"] == 100
+    assert sorted(ids("s3://models/predictions")) == [f"{n:03d}" for n in range(100)]
+
+
+def test_a_child_forked_after_the_bucket_was_used_writes_too(bucket, tmp_path):
+    bucket()
+    script = tmp_path / "ends.py"
+    script.write_text(ENDS)
+    for how, want in (("flushed", 11), ("end", 5), ("os._exit", 10), ("mp fork", 10)):
+        done = subprocess.run([sys.executable, "-W", "ignore", script, f"s3://models/{how}", how], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        got = ids(f"s3://models/{how}")
+        assert len(got) == want == len({*got}), how
+
+
+def test_a_forked_child_that_asks_the_bucket_is_told_not_hung(bucket, tmp_path):
+    bucket()
+    code = ("import os; from ocr_quality.objects import read_bytes, write_bytes, list_files; write_bytes('s3://models/a', b'1'); pid = os.fork()\n"
+            "if pid: raise SystemExit(os.waitpid(pid, 0)[1])\n"
+            "try: list_files('s3://models/')\nexcept OSError as e: assert 'forked' in str(e)\nelse: os._exit(1)\nwrite_bytes('s3://models/b', b'2'); os._exit(0)")
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=60).returncode == 0
+    from ocr_quality.objects import read_bytes
+    assert read_bytes("s3://models/b") == b"2"
+
+
+def test_two_rewritings_of_one_view_in_a_bucket_are_told_apart(bucket):
+    bucket()
+    root = "s3://models/p"
+    for _ in range(3): put(root, 2)
+    log = KeptLog(root)
+    part, = log.parts()
+    gate, won = threading.Barrier(4), []
+    real = generations._create
+    def late(uri, data):
+        gate.wait(20)
+        return real(uri, data)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(generations, "_create", late)
+        threads = [threading.Thread(target=lambda k=k: won.append(log.rewrite(part, part.alive[k % 2:]))) for k in range(4)]
+        for t in threads: t.start()
+        for t in threads: t.join()
+    assert sum(w is not None for w in won) == 1 and len(ids(root)) == 6 == len({*ids(root)})
+    compact(log)
+    assert len(ids(root)) == 6 and len(log.files()) == 1
+
+
+# many processes, and a kill
+
+MANY = """
+import os, sys
+from ocr_quality.records.predictions import PredictionLog
+root, me, side, rows = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+log = PredictionLog("m", root=root, flush_rows=1700, flush_s=3600)
+out, held = open(side, "a"), []
+def flush():
+    assert log.flush(), log.errors
+    out.write("".join(e + "\\n" for e in held)); out.flush(); os.fsync(out.fileno()); held.clear()
+for i in range(rows):
+    late = {f"late{me}": i, "mixed": str(i)} if me % 2 and i >= rows // 2 else {"mixed": i}
+    held.append(log.log(f"{i}.png", predicted="abc"[i % 3], confidence=i / rows, event_id=f"{me}-{i}", n=i, **late))
+    if i % 1500 == 1499: flush()
+flush()
+assert log.close() and log.counts["lost"] == 0
+"""
+
+
+def check_many(root, sides, rows):
+    "Every row that was flushed is there, none is twice, and what finished is whole"
+    flushed = [s.read_text().split() for s in sides]
+    got = read_predictions("m", columns=["event_id", "n", "mixed", "late1", "late3"], root=root)
+    assert got["event_id"].is_unique and {i for f in flushed for i in f} <= {*got["event_id"]}
+    by = got.groupby(got["event_id"].str[:1]).size()
+    assert (by.drop("0") == rows).all() and len(by) in (7, 8) and by.get("0", 0) >= len(flushed[0]) < rows
+    one = got[got["event_id"].str[:2] == "1-"]
+    assert sorted(one["n"]) == list(range(rows)) and one["late1"].notna().sum() == rows // 2 and {type(v) for v in got["mixed"]} == {str}
+    return len(got)
+
+
+def run_many(root, folder, rows=10_000, processes=8):
+    "Start them all, and kill the first at a random moment; where they wrote what they had flushed"
+    sides = [folder / f"side{me}" for me in range(processes)]
+    for s in sides: s.touch()
+    running = [subprocess.Popen([sys.executable, "-c", MANY, root, str(me), s, str(rows)], stderr=subprocess.PIPE, text=True) for me, s in enumerate(sides)]
+    try:
+        waits(lambda: sides[0].stat().st_size or running[0].poll() is not None, 100)
+        time.sleep(random.uniform(0, 0.15))
+        os.kill(running[0].pid, signal.SIGKILL)
+        said = [p.communicate(timeout=150)[1] for p in running]
+    finally:
+        for p in running: p.kill(); p.wait()
+    assert [p.returncode for p in running] == [-9] + [0] * (processes - 1), said
+    return sides
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_eight_processes_and_a_kill(place, root, bucket, tmp_path):
+    if place == "bucket": bucket(); root = "s3://models/many"
+    sides = run_many(root, tmp_path)
+    count = check_many(root, sides, 10_000)
+    files = len(KeptLog(root).files())
+    seen, stop, errors = [], threading.Event(), []
+    def read():
+        while not stop.is_set():
+            try: seen.append(len(ids(root)))
+            except Exception as e: errors.append(e)
+    reader = threading.Thread(target=read)
+    reader.start()
+    try: done = compact(KeptLog(root))
+    finally: stop.set(); reader.join()
+    assert not errors and {*seen} == {count} and done["files"].sum() == files > 30 and len(KeptLog(root).files()) == done["date"].nunique()
+    assert check_many(root, sides, 10_000) == count
+
+
+# upkeep
+
+def forked(work, *args):
+    "Do some work in a forked child; its exit status, negative if it was killed"
+    pid = os.fork()
+    if pid: return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try: work(*args); os._exit(0)
+    except BaseException: os._exit(1)
+
+
+def die(*a, **kw): os.kill(os.getpid(), signal.SIGKILL)
+
+
+def compact_and_die(root, where):
+    "Compact, and be killed before or after a step"
+    real, count = getattr(generations, where[1]) if where[0] == "module" else getattr(KeptLog, where[1]), [0]
+    def hooked(*a, **kw):
+        count[0] += 1
+        if count[0] > where[2]: die()
+        got = real(*a, **kw)
+        if count[0] == where[2]: die()
+        return got
+    setattr(generations if where[0] == "module" else KeptLog, where[1], hooked)
+    compact(KeptLog(root))
+
+
+STEPS = [("module", "_copy", 0), ("module", "_copy", 1), ("log", "_publish", 0), ("log", "_publish", 1), ("module", "_rename", 0), ("module", "_rename", 1),
+         ("log", "_publish", 2), ("log", "remove", 0), ("module", "write_bytes", 0), ("module", "write_bytes", 1), ("module", "delete", 0),
+         ("module", "delete", 1), ("module", "delete", 3), ("log", "remove", 1)]
+
+
+@pytest.mark.parametrize("where", STEPS, ids=str)
+def test_a_compaction_killed_at_any_step_shows_every_row_once(root, where):
+    for day in (DAY, date(2026, 3, 2)):
+        for _ in range(4): put(root, 5, day)
+    want = sorted(ids(root))
+    assert forked(compact_and_die, root, where) == -9
+    assert sorted(ids(root)) == want
+    put(root, 5)
+    assert len(ids(root)) == 45
+    assert forked(compact_and_die, root, where) in (-9, 0)
+    assert len(ids(root)) == 45 == len({*ids(root)})
+    compact(KeptLog(root)), compact(KeptLog(root))
+    assert len(ids(root)) == 45 and len(list(Path(root).rglob("*.parquet"))) - len(list(Path(root, ".tmp").glob("*"))) == 2
+
+
+def test_compactions_killed_at_random_beside_writers_readers_and_each_other(root):
+    for _ in range(5): put(root, 10)
+    want, end, seen = 50, time.monotonic() + 6, 0
+    def forever():
+        while True: compact(KeptLog(root))
+    while time.monotonic() < end:
+        pids = []
+        for _ in range(2):
+            pid = os.fork()
+            if not pid:
+                try: forever()
+                finally: os._exit(1)
+            pids.append(pid)
+        for _ in range(4):
+            put(root, 10)
+            want += 10
+            got = ids(root)
+            assert len(got) == want == len({*got})
+            seen += 1
+        time.sleep(random.uniform(0, 0.05))
+        for pid in pids: os.kill(pid, signal.SIGKILL)
+        assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [-9, -9]
+        got = ids(root)
+        assert len(got) == want == len({*got})
+    compact(KeptLog(root))
+    assert len(ids(root)) == want and len(KeptLog(root).files()) == 1 and seen > 8
+
+
+def test_an_erasure_that_races_with_compactions_is_final(root):
+    for _ in range(6): put(root, 5)
+    errors, stop = [], threading.Event()
+    def work():
+        try:
+            while not stop.is_set(): compact(KeptLog(root))
+        except Exception as e: errors.append(e)
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for t in threads: t.start()
+    gone = set()
+    for _ in range(12):
+        put(root, 2)
+        victim = random.choice(ids(root))
+        assert erase(KeptLog(root), [victim])["rows"].sum() == 1
+        gone.add(victim)
+        assert not gone & {*ids(root)}
+    stop.set()
+    for t in threads: t.join()
+    compact(KeptLog(root))
+    got = ids(root)
+    assert not errors and len(got) == 30 + 24 - 12 == len({*got}) and not gone & {*got}
+    left = b"".join(p.read_bytes() for p in Path(root).rglob("*.parquet"))
+    assert not any(g.encode() in left for g in gone)
+
+
+def test_a_rewriting_does_not_bring_back_what_was_retained_away_meanwhile(root, monkeypatch):
+    for _ in range(3): put(root, 5)
+    real, calls = KeptLog._publish, []
+    def late(self, *a):
+        if not calls: calls.append(retain(KeptLog(root), days=0))
+        return real(self, *a)
+    monkeypatch.setattr(KeptLog, "_publish", late)
+    compact(KeptLog(root))
+    assert ids(root) == [] and calls[0]["rows"].sum() == 15 and not list(Path(root).rglob("model=*/**/*.parquet"))
+
+
+def test_types_that_differ_survive_a_compaction(root):
+    put(root, 1, x=[1], scores=pa.array([[("a", 1.0)]], pa.map_(pa.string(), pa.float64()))), put(root, 1, x=["b"]), put(root, 1, x=[0.5], y=[True])
+    before = read_predictions("m", root=root)
+    compact(KeptLog(root))
+    after = read_predictions("m", root=root)
+    pd.testing.assert_frame_equal(before.sort_values("x", ignore_index=True), after.sort_values("x", ignore_index=True), check_like=True)
+    assert sorted(after["x"]) == ["0.5", "1", "b"] and after["scores"].dropna().tolist() == [{"a": 1.0}]
+
+
+def test_large_files_are_left_and_many_rows_are_grouped(root):
+    for _ in range(3): put(root, 60_000)
+    assert compact(KeptLog(root), large=1).empty and len(KeptLog(root).files()) == 3
+    compact(KeptLog(root))
+    file, = KeptLog(root).files()
+    assert pq.ParquetFile(file.uri).metadata.num_row_groups == 2 and len(ids(root)) == 180_000
+
+
+@pytest.mark.parametrize("limit,left", [(dict(days=2), ["2026-03-02", "2026-03-03"]), (dict(days=0), []), (dict(days=9), ["2026-03-01", "2026-03-02", "2026-03-03"]),
+                                        (dict(bytes=0), []), (dict(bytes=10**9), ["2026-03-01", "2026-03-02", "2026-03-03"])], ids=str)
+def test_what_is_kept(root, limit, left):
+    for day in (1, 2, 3):
+        for model in "ab": put(root, 5, date(2026, 3, day), model)
+    compact(KeptLog(root), "a")
+    now = datetime(2026, 3, 3, 5, tzinfo=UTC)
+    would, did = (retain(KeptLog(root), **limit, now=now, dry_run=dry) for dry in (True, False))
+    assert would.equals(did) and sorted({f.date.isoformat() for f in KeptLog(root).files()}) == left and did["rows"].sum() == 10 * (3 - len(left))
+
+
+def test_retention_by_bytes_shares_them_among_the_models(root):
+    for day in (1, 2, 3):
+        for model in "ab": put(root, 500, date(2026, 3, day), model)
+    frame = overview(KeptLog(root))
+    assert frame[["model", "days", "rows", "files"]].values.tolist() == [["a", 3, 1500, 3], ["b", 3, 1500, 3]]
+    retain(KeptLog(root), bytes=int(frame["bytes"].sum() * 0.7))
+    assert sorted({(f.model, f.date.day) for f in KeptLog(root).files()}) == [("a", 2), ("a", 3), ("b", 2), ("b", 3)]
+
+
+# reading
+
+def test_every_form_and_condition_reads_the_same_rows(logs):
+    log = logs(classes=["a", "b"])
+    for n in range(20): log.log(scores=[n / 20, 1 - n / 20], n=n, time=f"2026-03-{1 + n // 4:02}T00:00:00Z", **({"Late Column": n} if n > 10 else {}))
+    where = "scores['b'] < 0.5 and \"Late Column\" > 12"
+    frame, table, relation = (log.read(columns=["n"], where=where, to=to) for to in ("pandas", "arrow", "duckdb"))
+    assert frame["n"].tolist() == table["n"].to_pylist() == [r[0] for r in relation.fetchall()] == list(range(13, 20))
+    assert log.read(where=(pc.field("n") > 4) & (pc.field("n") < 7))["n"].tolist() == [5, 6]
+    assert log.read(since="2026-03-02", until="2026-03-03", columns=["n"])["n"].tolist() == list(range(4, 12))
+    assert log.read(to="duckdb").aggregate("predicted, count(*) c").order("predicted").fetchall() == [("a", 10), ("b", 10)]
+    for bad in ("nonsense >", "nowhere = 1", "n; drop table x", pc.field("nowhere") > 1, "(select count(*) from read_csv('/etc/passwd')) > 0"):
+        with pytest.raises(StoreError, match="correct it"): log.read(where=bad)
+    with pytest.raises(StoreError, match="choose one"): log.read(to="polars")
+
+
+def test_the_duckdb_route_reads_a_bucket_without_extensions(bucket, logs):
+    bucket()
+    log = logs(root="s3://models/p")
+    for n in range(5): log.log(predicted="a", n=n)
+    assert log.read(where="n >= 3", to="duckdb").aggregate("sum(n)").fetchall() == [(7,)]
+
+
+def test_logged_predictions_are_images_to_judge(logs):
+    log = logs(metrics=["blur", "pixel_mean"])
+    log.log(np.zeros((10, 20), np.uint8), boxes=[(0, 0, 10, 10, "a", 0.5), (0, 0, 2, 10, "b", 1.0), (0, 0, 4, 10, "a", 0.9)], uri="x.png", tag_branch="n", label="a")
+    log.log(predicted="cat", confidence=0.75, page=3, batch="monday")
+    log.log(areas={"ink": 0.25, "paper": 0.75}, confidence=2)
+    log.log("no.png")
+    images = image_frame(log.read())
+    assert images.columns[:5].tolist() == ["uri", "page", "batch", "time", "reason"]
+    assert images["predicted"].tolist() == [{"a": 2, "b": 1}, "cat", {"ink": 0.25, "paper": 0.75}, None]
+    assert images["confidence"].round(6).fillna(-1).tolist() == [0.8, 0.75, -1, -1] and images["boxes"].fillna(-1).tolist() == [3, -1, -1, -1]
+    assert images["box_area"].fillna(-1).tolist() == [0.2, -1, -1, -1] and images["page"].tolist() == [1, 3, 1, 1]
+    assert images["prediction_reason"].tolist() == [None, None, "confidence: expected 0 to 1, got 2", "no prediction"]
+    assert images["uri"].tolist()[0] == "x.png" and images["batch"].iloc[1] == "monday" and images["reason"].iloc[3] == "unreadable: not found"
+    assert images["tag_branch"].iloc[0] == "n" and images["label"].iloc[0] == "a" and {"blur", "pixel_mean", "width"} <= {*images}
+
+
+def test_a_broken_file_is_named(logs):
+    log = logs()
+    log.log(predicted="a"), log.flush()
+    file, = Path(log.plan.store.root).rglob("model=*/**/*.parquet")
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(StoreError, match=file.name): log.read()
+
+
+# imports
+
+LINE = {"predictions": {"y": "good", "z": 2}, "features": {"a": 1}, "metadata": {"site": "x"}, "timestamp": "2026-03-01T08:00:00Z",
+        "__domino_timestamp": "2026-03-01 09:00:00.5", "event_id": "e0", "prediction_probability": [0.1, 0.9], "sample_weight": None, "instance_id": "v7"}
+LINES = {"whole": LINE, "no time": LINE | {"timestamp": None}, "naive": LINE | {"timestamp": "2026-03-01T08:00:00"}, "bad time": LINE | {"timestamp": "soon"},
+         "no probability": LINE | {"prediction_probability": None}, "NaN": LINE | {"prediction_probability": [float("nan"), 0.4], "features": {"a": float("nan")}},
+         "no outputs": LINE | {"predictions": {}}, "null features": LINE | {"features": None}, "no id": LINE | {"event_id": None},
+         "odd": LINE | {"predictions": {"y": [1, {"k": 2}]}, "metadata": "text"}}
+
+
+def test_lines_of_every_kind_are_imported_once(root, tmp_path):
+    file = tmp_path / "capture" / "model-v7-abc.log"
+    file.parent.mkdir()
+    lines = [json.dumps(line | {"sample_weight": n}) for n, line in enumerate(LINES.values())]
+    bad = ["{", "[]", "7", '"text"', '{"event_id": 1}', "\udcff", "[" * 3000]
+    file.write_text("\n".join([*lines, "", *bad, json.dumps(LINE | {"instance_id": None}), lines[0], json.dumps(LINE)]), errors="surrogateescape")
+    first = import_capture(str(file.parent), "m", root)
+    # `odd` has metadata that is no dictionary
+    assert (first.rows, first.known, first.bad, first.waiting, first.models) == (18, 1, 8, 1, {"m": 17, "m-development": 1})
+    assert sum(first.reasons.values()) == 8 and {*first.reasons} == {"not JSON", "not a captured prediction"}
+    rows = read_predictions("m", root=root).set_index("sample_weight")
+    assert rows.loc[0, ["predicted", "confidence", "feature_a", "metadata_site", "prediction_z", "model_version"]].tolist() == ["good", 0.9, 1, "x", 2, "v7"]
+    assert [rows.loc[n, "time"].isoformat() for n in (0, 1, 2, 3)] == [f"2026-03-01T{t}+00:00" for t in ("08:00:00", "09:00:00.500000", "08:00:00",
+                                                                                                       "09:00:00.500000")]
+    assert "timestamp" in rows.loc[3, "prediction_reason"] and rows.loc[5, "scores"] == {"0": None, "1": 0.4} and pd.isna(rows.loc[5, "feature_a"])
+    assert "no prediction" in rows.loc[6, "prediction_reason"] and rows.loc[8, "event_id"].startswith("import-")
+    assert rows["prediction_reason"].str.contains("byte").sum() == 8
+    with open(file, "a") as f: f.write("\n")
+    again = [import_capture(str(file.parent), "m", root) for _ in range(2)]
+    assert [(d.rows, d.known, d.bad, d.waiting) for d in again] == [(1, 0, 0, 0), (0, 0, 0, 0)]
+    file.write_text("\n".join([*lines, json.dumps(LINE | {"event_id": "new"})]) + "\n")  # rotated: it begins as before, and is shorter
+    assert [(d.rows, d.known) for d in [import_capture(str(file), "m", root)]] == [(1, len(lines))]
+
+
+def test_an_import_killed_between_rows_and_its_note_adds_nothing_twice(root, tmp_path):
+    file = tmp_path / "a.log"
+    file.write_text("".join(json.dumps(LINE | {"event_id": f"e{n}"}) + "\n" for n in range(50)))
+    def killed():
+        from ocr_quality.records import capture
+        capture.keep_progress = die
+        import_capture(str(file), "m", root)
+    assert forked(killed) == -9 and len(ids(root)) == 50
+    compact(KeptLog(root))
+    done = import_capture(str(file), "m", root)
+    assert (done.rows, done.known) == (0, 50) and len(ids(root)) == 50
+    erase(KeptLog(root), ["e7"])
+    assert import_capture(str(file), "m", root).rows == 0 and len(ids(root)) == 49
+
+
+def test_four_imports_at_once_add_each_row_once(root, tmp_path):
+    for k in range(4): (tmp_path / f"{k}.log").write_text("".join(json.dumps(LINE | {"event_id": f"e{n}"}) + "\n" for n in range(40)))
+    done = []
+    threads = [threading.Thread(target=lambda k=k: done.append(import_capture(str(tmp_path / f"{k}.log"), "m", root))) for k in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert sorted(d.rows for d in done) == [0, 0, 0, 40] and len(ids(root)) == 40
+
+
+def lookout_file(folder, n, pid=1, model="cars"):
+    path = folder / model / f"{model}_logs_{pid}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame({"image_name": [f"{i}.jpg" for i in range(n)], "pred_class": "car", "confidence": np.float32(0.5), "contrast": np.float32(3)})
+    for c in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"): frame[c] = np.arange(n, dtype=np.float32) if c != "bbox_x2" or n < 3 else None
+    frame.to_parquet(path)
+    os.utime(path, (AT / 1e6, AT / 1e6))
+    return path
+
+
+def test_lookout_files_are_counted_once(root, tmp_path):
+    lookout_file(tmp_path, 2), lookout_file(tmp_path, 2, 2), lookout_file(tmp_path, 2, model="vans")
+    first, again = (import_lookout(str(tmp_path), root=root) for _ in range(2))
+    assert (first.files, first.rows, first.models) == (3, 6, {"cars": 4, "vans": 2}) and (again.rows, again.known) == (0, 6)
+    lookout_file(tmp_path, 2).unlink()
+    other = tmp_path / "elsewhere"
+    lookout_file(other, 2)  # the same file in another place
+    assert (d := import_lookout(str(other), root=root)).rows == 0 and d.known == 2
+    rows = read_predictions("cars", root=root)
+    assert len(rows) == 4 and (rows["time"] == pd.Timestamp("2026-03-01T08:00:00Z")).all() and rows["grey_sd"].tolist() == [3] * 4
+    assert rows["boxes"].iloc[0] == [dict(x1=0, y1=0, x2=0, y2=0, confidence=0.5) | {"class": "car"}]
+    for p in Path(root, ".imports").iterdir(): p.unlink()
+    assert import_lookout(str(tmp_path), root=root).rows == 0
+    lookout_file(other, 4, 9)
+    rows = import_lookout(str(other / "cars" / "cars_logs_9.parquet"), "other", root, "2026-01-01T00:00:00Z")
+    assert rows.models == {"other": 4} and read_predictions("other", root=root)["prediction_reason"].str.contains("boxes").all()
+    with pytest.raises(StoreError, match="name one folder"): import_lookout(str(tmp_path), "x", root)
+    with pytest.raises(SourceError, match="lookout_cv_logs"): import_lookout(str(tmp_path / "none"), root=root)
+
+
+def test_a_script_of_lookout_changes_one_import(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logger = DetectionLogger(model_name="m", enabled_metrics=[CVMetrics.CONTRAST, CVMetrics.BLUR, CVMetrics.BRIGHTNESS], logs_dir="lookout_cv_logs")
+    grey = np.random.default_rng(0).integers(0, 255, (50, 50), np.uint8)
+    logger.log_prediction(image=grey, pred_class="car", confidence=0.95, image_name="image1.jpg", bbox_x1=100, bbox_y1=200, bbox_x2=300, bbox_y2=400)
+    logger.log_prediction(image="no such.jpg", pred_class="car")
+    logger.log_prediction(nonsense=object())
+    with ClassificationLogger(model_name="m", enabled_metrics=["contrast"]) as other: other.log_prediction(pred_class="cat", confidence=0.99, image_name="a")
+    import cv2
+    rows = logger.read()
+    assert logger.close() and len(rows) == 4 and not logger.log.counts["lost"]
+    first = rows[rows["image_name"] == "image1.jpg"].iloc[0]
+    assert first["contrast"] == pytest.approx(grey.std()) and first["blur"] == pytest.approx(cv2.Laplacian(grey, cv2.CV_64F).var())
+    assert first["brightness"] == pytest.approx(grey.mean()) and first["bbox_y2"] == 400 and Path("lookout_cv_logs/model=m").is_dir()
+    with pytest.raises(MetricError): DetectionLogger("m", ["nonsense"])
+
+
+# the command line
+
+def test_the_commands(root, tmp_path, home):
+    def ask(*args, code=0):
+        done = CliRunner().invoke(app, ["predictions", *map(str, args)])
+        assert done.exit_code == code, done.output
+        return done.output
+    file = tmp_path / "a.log"
+    file.write_text("".join(json.dumps(LINE | {"event_id": f"e{n}"}) + "\n" for n in range(5)) + "bad\n")
+    assert "6 new, 0 known, 1 bad, 0 incomplete" in ask("import", file, "--model", "m")
+    assert json.loads(ask("import", file, "--model", "m", "--json"))["rows"] == 0
+    lookout_file(tmp_path / "logs", 2)
+    assert "cars: 2" in ask("import", tmp_path / "logs", "--form", "lookout")
+    assert json.loads(ask("list", "--json"))[1] | {"bytes": 0} == dict(model="m", days=1 + (date.today().isoformat() != "2026-03-01"), rows=6, files=2,
+                                                                      first="2026-03-01", last=datetime.now(UTC).date().isoformat(), bytes=0)
+    assert "5 predictions" in ask("read", "m", "--until", "2026-03-01", "--where", "confidence > 0.5")
+    assert [r["event_id"] for r in json.loads(ask("read", "m", "--columns", "event_id", "--where", "event_id like 'e%'", "--json"))] == [f"e{n}" for n in range(5)]
+    ask("read", "m", "--csv", tmp_path / "o.csv", "--parquet", tmp_path / "o.parquet")
+    assert len(pd.read_csv(tmp_path / "o.csv")) == len(pq.read_table(tmp_path / "o.parquet")) == 6
+    with PredictionLog("m") as log: log.log(event_id="more", time="2026-03-01T00:00:00Z")
+    assert "would make one file a day of 6 rows in 2 files" in ask("compact", "--dry-run") and "made one file a day of 6 rows" in ask("compact", "m")
+    assert "nothing to do" in ask("compact") and "would erase 1 row" in ask("erase", "e1", "--dry-run")
+    (tmp_path / "ids").write_text("e1\ne2\r\n\n")
+    assert "erased 2 rows" in ask("erase", "--file", tmp_path / "ids") and "nothing to do" in ask("erase", "e1")
+    assert "would remove" in ask("retain", "m", "--bytes", "0", "--dry-run") and "removed" in ask("retain", "--days", "0")
+    for args in (["read", "mm"], ["read", "m", "--where", "nope > 1"], ["compact", "mm"], ["retain"], ["retain", "--bytes", "much"], ["erase"],
+                 ["import", tmp_path / "none", "--model", "m"], ["import", file], ["import", file, "--form", "x"], ["read", "m", "--since", "soon"]):
+        said = ask(*args, code=2)
+        assert said.startswith("ocr-quality: ") and said.count("\n") == 1
+    assert ask("list") == "no predictions\n"
