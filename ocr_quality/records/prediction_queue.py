@@ -85,7 +85,8 @@ class Queue:
         "Take a call, without its picture where that has no room; why not, if the call itself has none"
         with self._lock:
             if self.rows >= self.most_rows or self.bytes + call.size > self.most_bytes: return "queue full: the store does not take the rows as fast"
-            if call.shot.size and self.pixels + call.shot.size > 3 * self.most_bytes // 4 or self.bytes + call.size + call.shot.size > self.most_bytes:
+            after = self.bytes + call.size + call.shot.size
+            if call.shot.size and (self.pixels + call.shot.size > 3 * self.most_bytes // 4 or after > self.most_bytes):
                 call = replace(call, shot=call.shot.without("not measured: too many pictures waiting"))
             self._calls.append(call)
             self.rows += 1
