@@ -21,6 +21,7 @@ from .cli_common import (AsJson, Log, Metrics, OneLineErrors, Pattern, Quiet, Ve
 from .cli_job import app as job_app
 from .cli_job import scheduler
 from .cli_model import app as model_app
+from .cli_predictions import app as predictions_app
 
 # %% ../nbs/90_cli.ipynb #2ac74eb5
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -28,6 +29,7 @@ app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False,
 app.add_typer(model_app, name="model")
 app.add_typer(job_app, name="job")
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(predictions_app, name="predictions")
 app.command()(scheduler)
 app.command()(calibrate)
 app.command()(backtest)
