@@ -52,7 +52,7 @@ def profile_dict(
                                "metrics": {k: m.to_dict() for k, m in p.moments.items()}},
         "predictions": {"prediction_count": p.predictions, "unique_classes": len(p.classes), "class_distribution": _counts(p.classes),
                         "confidence_statistics": _confidence(p), "confidence_histogram": p.confidences.tolist(), "invalid": p.troubles,
-                        "calibration": p.calibration.tolist()},
+                        "calibration": p.calibration.tolist(), "calibration_error": p.calibration_error},
         "sample": {"keep": p.keep, "columns": {str(c): [_plain(x) for x in p.sample[c]] for c in p.sample}}}
 
 def _counts(classes: dict[str, float]) -> dict[str, float]:
@@ -107,6 +107,6 @@ def read_profile(
     if not old and d.get("version") != VERSION:
         raise ProfileError(f"expected a profile of version {VERSION}, got version {d.get('version')!r}; update ocr_quality, or make it again")
     try: return _old(d) if old else _ours(d)
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         if isinstance(e, ProfileError): raise
         raise ProfileError(f"expected a whole baseline, got a damaged one ({type(e).__name__}: {str(e)[:120]}); make it again") from e
