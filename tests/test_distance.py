@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from ocr_quality.judge.class_distance import chi_square, class_changes, class_psi, jensen_shannon, total_variation
-from ocr_quality.judge.distance import Distance, cramer_von_mises, energy, ks, psi, severity, wasserstein
+from ocr_quality.judge.distance import Distance, _beyond, cramer_von_mises, energy, ks, psi, severity, wasserstein
 from ocr_quality.judge.multiplicity import benjamini_hochberg, holm
 from ocr_quality.judge.multivariate import energy_rows, mmd
 from ocr_quality.judge.power import detectable_shift, detectable_variation, images_needed, too_few
@@ -133,6 +133,7 @@ def test_ks_p_keeps_its_digits_and_the_limit_is_on_the_safe_side(monkeypatch):
     a, b = rng.normal(size=300), rng.normal(1.2, 1, 200)
     exact = stats.ks_2samp(a, b, method="exact").pvalue
     assert ks(a, b, 0).p == pytest.approx(exact, rel=1e-9) and exact < 1e-20
+    assert _beyond(np.ones(500, int), 200, 300, round(ks(a, b, 0).value * 60_000)) == pytest.approx(exact, rel=1e-9)
     monkeypatch.setattr("ocr_quality.judge.distance.EXACT", 0)
     for n, shift in ((50, .3), (200, .2), (1000, .1), (1000, 0)):
         a, b = rng.normal(size=1000), rng.normal(shift, 1, n)
