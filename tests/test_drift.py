@@ -166,7 +166,7 @@ def test_classic_numbers_are_the_plain_formulas():
 
 
 @pytest.mark.parametrize("broken", [
-    {}, [], None, 7, {"format": "other"}, {"format": "ocr_quality.profile", "version": 99}, {"input_distribution": {"pixel_statistics": 3}, "predictions": 4},
+    {}, [], None, 7, {"format": "other"}, {"format": "ocr_quality.profile", "version": 99}, {"input_distribution": {"pixel_statistics": 3}},
     {"format": "ocr_quality.profile", "version": 1}])
 def test_a_baseline_that_is_none_is_refused_in_one_sentence(broken):
     with pytest.raises(ProfileError, match="expected"): read_profile(broken)

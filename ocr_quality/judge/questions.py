@@ -83,7 +83,8 @@ def _features(a: pd.DataFrame, b: pd.DataFrame, test: PageTest) -> list[dict]:
         info, z = image_metric(name), float(test.z[name])
         rows.append({"name": name, "unit": info.unit, **feature_effect(name, a[name].to_numpy(), b[name].to_numpy()),
                      "z": z, "p_value": float(test.p_values[name]), "between": float(test.between[name])})
-    return sorted(rows, key=lambda r: (r["p_value"], -abs(r["z"])))
+    def order(r): return (False, r["null"] - r["effect"]) if r["p_value"] <= 0.05 and r["effect"] is not None else (True, r["p_value"])
+    return sorted(rows, key=order)
 
 def _detectable(test: PageTest) -> float:
     "Shift in standard deviations of images that is found with probability 0.8, by the typical feature; a rank test needs 2 % more"
