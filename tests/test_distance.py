@@ -128,6 +128,12 @@ def test_ks_p_of_two_classes_is_that_of_fisher():
         assert ks(a, b, 0).p == pytest.approx(stats.fisher_exact([[yes_a, 15 - yes_a], [yes_b, 15 - yes_b]]).pvalue)
 
 
+def test_ks_without_counting_has_the_p_of_permutation():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=60).round(1), rng.normal(.4, 1, 40).round(1)
+    assert ks(a, b, 0, exact=False).p is None and ks(a, b, 9999, exact=False).p == pytest.approx(ks(a, b).p, abs=.01)
+
+
 def test_ks_p_keeps_its_digits_and_the_limit_is_on_the_safe_side(monkeypatch):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=300), rng.normal(1.2, 1, 200)
