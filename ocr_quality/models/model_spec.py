@@ -196,7 +196,8 @@ def _size(t: Tensor, layout: str, stated: tuple[int, int] | None, at: str) -> tu
 
 def _check_input(spec: ModelSpec, inputs: list[Tensor], at: str) -> None:
     "`ModelError` unless the model takes a picture, of the type that is stated"
-    if len(inputs) != 1: raise unfit(at, "a model with one input, a picture", ", ".join(map(str, inputs)) or "none", "export it with the picture alone")
+    if len(inputs) != 1:
+        raise unfit(at, "a model with one input, a picture", ", ".join(map(str, inputs)) or "none", "export it with the picture alone")
     t = inputs[0]
     if t.dtype not in DTYPES: raise unfit(at, f"an input of {', '.join(DTYPES)}", t, "export it with the picture as such")
     if len(t.shape) != 4: raise unfit(at, "an input of 4 axes, NCHW or NHWC", t, "export it with a picture or a batch of pictures")
@@ -220,7 +221,8 @@ def settle_input(
     for name in ("mean", "sd"):
         if (v := getattr(spec, name)) and len(v) not in (1, planes):
             raise unfit(at, f"one number of {name}, or one for each of {planes} channels", len(v), f"correct {name}")
-    guessed = t.dtype.startswith("float") and not (spec.scale or spec.mean or spec.sd)
+    guess = "they go in as 0 to 1" if t.dtype.startswith("float") else "black to white is the whole range of the quantised input"
+    guessed = (t.dtype.startswith("float") or t.quantisation) and not (spec.scale or spec.mean or spec.sd)
     return spec.model_copy(update={"size": _size(t, layout, spec.size, at), "layout": layout, "dtype": t.dtype,
         "channels": spec.channels or ("grey" if planes == 1 else "RGB"), "quantisation": spec.quantisation or t.quantisation},
-    ), ["Nothing says how pixels are scaled; they go in as 0 to 1."] if guessed else []
+    ), [f"Nothing says how pixels are scaled; {guess}."] if guessed else []
