@@ -48,8 +48,12 @@ class _Week:
     "What is looked at"
     store: MetricStore
     log: ParquetLog
-    since: datetime
-    until: datetime
+    since: datetime  # Not included, so that no batch belongs to two weeks
+    until: datetime  # Included
+
+    def series(self, model: str, metric: str) -> pd.DataFrame:
+        "Points of the week"
+        return self.store.series(model, metric, self.since + timedelta(microseconds=1), self.until)
 
 def _index(week: _Week, model: str, names: list[str]) -> str:
     "The series that stands for a model: its index, else the first that is no count"
@@ -116,20 +120,20 @@ def _drift(week: _Week, model: str, names: list[str]) -> list[dict]:
         detail = p["detail"] or {}
         return {"metric": name, TIME: _plain(p[TIME]), VALUE: p[VALUE], BATCH: p[BATCH], **{k: detail.get(k) for k in ("severity", "report")}}
     drift = [n for n in names if n.startswith("drift_")]
-    found = [result(n, p) for n in drift for p in week.store.series(model, n, week.since, week.until).to_dict("records")]
+    found = [result(n, p) for n in drift for p in week.series(model, n).to_dict("records")]
     def badness(d): return LEVELS.index(level(d["severity"])) if level(d["severity"]) in LEVELS else 0
     return sorted(found, key=lambda d: (-badness(d), -d[VALUE]))
 
 def _model(week: _Week, model: str) -> dict:
     "One model's week"
     names = week.store.metric_names(model)
-    index, counts = _index(week, model, names), week.store.series(model, "pages", week.since, week.until)
+    index, counts = _index(week, model, names), week.series(model, "pages")
     judged = _judged(week, model, index)
     pages = counts[VALUE].to_numpy(float)
     def lost(name):
-        part = week.store.series(model, name, week.since, week.until).drop_duplicates(BATCH, keep="last").set_index(BATCH)[VALUE]
+        part = week.series(model, name).drop_duplicates(BATCH, keep="last").set_index(BATCH)[VALUE]
         return int(round(float((counts[BATCH].map(part).astype(float).fillna(0) * pages).sum())))
-    mine = judged[(judged[TIME] >= week.since) & (judged[TIME] <= week.until)] if len(judged) else judged
+    mine = judged[(judged[TIME] > week.since) & (judged[TIME] <= week.until)] if len(judged) else judged
     return {"model": model, "batches": len(counts) or len(mine), "pages": int(pages.sum()), "unreadable": lost("unreadable_share"),
             "blank": lost("blank_share"), "failing": _failing(week, model, counts, judged, index), "index": index,
             "series": _rows(judged, [TIME, VALUE, LOWER, UPPER, VERDICT, BATCH]), "worst": _worst(week, model, index),

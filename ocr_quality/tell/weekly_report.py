@@ -37,11 +37,12 @@ def _when(value) -> str:
 def _over(incident: Mapping) -> bool: return incident.get("state") in ("recovered", "closed")
 
 def _incident_item(i: Mapping) -> dict:
-    "What an open incident asks for"
+    "What an incident asks for: care while it is open, a look when somebody has it or it is over"
     bad = level(i.get("severity")) if i.get("state") == "open" else "low"
     value = f", worst {amount(i.get('value'))}" + (f", limit {amount(i['limit'])}" if finite(i.get("limit")) is not None else "")
     many = finite(i.get("batches")) or 0
-    text = f"{_words(i.get('series'))} fails since {_when(i.get('since'))}, {many:,.0f} batch{'es' * (many != 1)}{value}"
+    fails = f"{_words(i.get('series'))} {'failed' if _over(i) else 'fails'} since {_when(i.get('since'))}"
+    text = f"{fails}, {many:,.0f} batch{'es' * (many != 1)}{value}"
     if i.get("series") == "no_batch": text = f"no batch since {_when(i.get('since'))}"
     who = f" by {line(i['who'], 60)}" if i.get("who") else ""
     return {"level": bad, "model": i.get("model"), "text": text, "more": f"incident {line(i.get('incident'), 40)}, {line(i.get('state'), 20)}{who}"}
@@ -54,7 +55,7 @@ def _model_items(m: Mapping, told: set) -> list[dict]:
         named = ", ".join(line(f.get("batch"), 60) for f in failing[:8])
         found.append(("medium", f"{len(failing):,} of {amount(m.get('batches'))} batches failed", named))
     if pages and bad / pages >= MANY_UNREADABLE: found.append(("medium", f"{share(bad / pages)} of the pages could not be read", f"{bad:,.0f} pages"))
-    found += [(how, f"{_words(d.get('metric'))} {amount(d.get('value'))}", f"{line(d.get('batch'), 60)} {_when(d.get('time'))}".strip())
+    found += [(how, f"{_words(d.get('metric'))} {amount(d.get('value'))}", line(d.get("batch"), 60) or _when(d.get("time")))
               for d in items(m.get("drift")) if (how := level(d.get("severity"))) in LEVELS[1:]]
     if not finite(m.get("batches")): found.append(("low", "no batch in this week", ""))
     return [{"level": how, "model": m.get("model"), "text": text, "more": more} for how, text, more in found]
@@ -64,7 +65,7 @@ def attention(
 ) -> list[dict]:  # `level model text more`, the worst first
     "What needs somebody, in the order in which it does"
     incidents = items(facts.get("incidents"))
-    found = [_incident_item(i) for i in incidents if not _over(i)]
+    found = [_incident_item(i) for i in sorted(incidents, key=_over)]
     found += [o for m in items(facts.get("models")) for o in _model_items(m, {i.get("model") for i in incidents})]
     found += [{"level": "medium", "model": None, "more": line(j.get("error")),
                "text": f"the job {line(j.get('job'), 60)} {line(j.get('status'), 20)}, {_when(j.get('started'))}"} for j in items(facts.get("jobs"))]
