@@ -22,6 +22,7 @@ from .cli_job import app as job_app
 from .cli_job import scheduler
 from .cli_model import app as model_app
 from .cli_predictions import app as predictions_app
+from .cli_weekly import weekly
 
 # %% ../nbs/90_cli.ipynb #2ac74eb5
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -33,6 +34,7 @@ app.add_typer(predictions_app, name="predictions")
 app.command()(scheduler)
 app.command()(calibrate)
 app.command()(backtest)
+app.command()(weekly)
 SourceUri = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, glob, file, zip or s3://bucket/prefix.")]
 
 def _version(value: bool) -> None:
