@@ -60,21 +60,14 @@ def _check_size(
 # %% ../../nbs/images/10_decode.ipynb #ab6239b8
 @njit(nogil=True, cache=True)
 def _luma(pixels: np.ndarray, gray: np.ndarray) -> None:
-    "Fill `gray` (H, W) with the rounded luma of `pixels` (H, W, 3) RGB, or (H, W, 4) RGBA over white"
-    alpha = pixels.shape[2] == 4
-    for y in range(pixels.shape[0]):
-        for x in range(pixels.shape[1]):
-            r, g, b = np.int32(pixels[y, x, 0]), np.int32(pixels[y, x, 1]), np.int32(pixels[y, x, 2])
-            if alpha:
-                a = np.int32(pixels[y, x, 3])
-                if a < 255:
-                    white = 255 * (255 - a) + 127
-                    r, g, b = (r * a + white) // 255, (g * a + white) // 255, (b * a + white) // 255
-            gray[y, x] = np.uint8(r * 0.298936021293775 + g * 0.587043074451121 + b * 0.114020904255103 + 0.5)
+    "Fill flat `gray` with the rounded luma of flat RGB `pixels`"
+    for i in range(gray.size):
+        r, g, b = np.float64(pixels[3 * i]), np.float64(pixels[3 * i + 1]), np.float64(pixels[3 * i + 2])
+        gray[i] = np.uint8(np.int32(r * 0.298936021293775 + g * 0.587043074451121 + b * 0.114020904255103 + 0.5))
 
 @njit(nogil=True, cache=True)
 def _over_white(pixels: np.ndarray, rgb: np.ndarray) -> None:
-    "Fill `rgb` (H, W, 3) with `pixels` (H, W, 4) RGBA over white, rounded as `_luma` does"
+    "Fill `rgb` (H, W, 3) with `pixels` (H, W, 4) RGBA over white, rounded"
     for y in range(pixels.shape[0]):
         for x in range(pixels.shape[1]):
             a = np.int32(pixels[y, x, 3])
@@ -95,7 +88,7 @@ def luma(
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8:
         raise PageError(f"expected RGB or RGBA pixels (H, W, 3 or 4) uint8, got {pixels.shape} {pixels.dtype}; convert them first")
     gray = np.empty(pixels.shape[:2], np.uint8)
-    _luma(np.ascontiguousarray(pixels), gray)
+    _luma(np.ascontiguousarray(pixels if pixels.shape[2] == 3 else over_white(pixels)).reshape(-1), gray.reshape(-1))
     return gray
 
 # %% ../../nbs/images/10_decode.ipynb #34f4e31b
@@ -165,9 +158,10 @@ def _cmyk(im, colour: bool) -> np.ndarray:
 
 def _unpacked(data: bytes, colour: bool) -> np.ndarray | None:
     "Pixels of a grey or three-colour JPEG, as stored"
-    flag = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
+    flag = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) if colour else cv2.IMREAD_GRAYSCALE
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels) if colour and pixels is not None else pixels
+    swapped = colour and flag == cv2.IMREAD_COLOR and pixels is not None  # OpenCV before 4.11
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels) if swapped else pixels
 
 def _jpeg(data: bytes, limit: float, colour: bool = False) -> np.ndarray:
     "The page of a JPEG file"
