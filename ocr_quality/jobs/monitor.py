@@ -34,7 +34,7 @@ from ..records.parquet_log import ParquetLog
 from ..records.store import MetricStore
 from ..tell.alert import SHARES, alert_facts, alert_fields, alert_key, alert_text, deliver_due
 from ..tell.change import cause_facts
-from ..tell.incident import FAILS, NO_BATCH, SEVERITIES, TOLD, Seen, cause_of, incidents_of, severity_of, worst_severity
+from ..tell.incident import FAILS, QUALITY, SEVERITIES, TOLD, Seen, cause_of, incidents_of, severity_of, worst_severity
 from ..tell.incidents import note, said
 from ..tell.report import batch_report
 
@@ -153,7 +153,7 @@ def _held_to(row: pd.Series, series: str) -> bool:
 def _standing(run: _Run, last: dict[str, pd.Series], verdict: str, series: str) -> str:
     "The verdict that may end an incident: pass where the series that failed in it are fine again, also without a verdict of their own"
     if verdict == "fail": return verdict
-    failed = {name for i in incidents_of(run.store.past(run.model)) if i.open and i.stream != NO_BATCH for name in i.series}
+    failed = {name for i in incidents_of(run.store.past(run.model)) if i.open and i.stream == QUALITY for name in i.series}
     if not failed: return verdict
     doubtful = [name for name in sorted(failed & set(last)) or [series] if not _held_to(last[name], name)]
     return last[doubtful[0]][VERDICT] if doubtful else "pass"
@@ -165,7 +165,7 @@ def _severities(run: _Run, judged: dict[str, pd.DataFrame]) -> dict[str, str]:
 
 def _alert_id(run: _Run, batch: Batch, failing: dict[str, str], series: str, mark: str) -> str:
     "Id of a batch's alert: another one where the batch was told of before, by another series or as less severe"
-    known = [e for e in run.store.past(run.model) if e["batch"] == batch.name and e["kind"] in FAILS and e["detail"]["stream"] != NO_BATCH]
+    known = [e for e in run.store.past(run.model) if e["batch"] == batch.name and e["kind"] in FAILS and e["detail"]["stream"] == QUALITY]
     if not known: return alert_key(run.model, batch.name)
     worse = SEVERITIES.index(worst_severity(failing.values())) > SEVERITIES.index(known[-1]["severity"])
     same = known[-1]["series"] == series and not worse and known[-1]["detail"]["alert_id"]
