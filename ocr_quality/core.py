@@ -6,9 +6,9 @@
 __all__ = ['BATCH', 'PAGE', 'URI', 'METRIC', 'VALUE', 'TIME', 'MODEL', 'TAGS', 'REASON', 'VERDICT', 'LOWER', 'UPPER', 'CENTRE',
            'HISTORY', 'STATE', 'TAG_PREFIX', 'REASON_SUFFIX', 'LONGEST_SPAN', 'OcrQualityError', 'PageError',
            'SourceError', 'EmptyBatchError', 'MetricError', 'MissingValue', 'ProfileError', 'TimeError', 'StoreError',
-           'SettingsError', 'AlertError', 'JobError', 'MissingExtraError', 'require', 'tag_column', 'reason_column',
-           'tags_of', 'parse_time', 'format_time', 'utc_now', 'parse_day', 'parse_span', 'check_zone', 'Settings',
-           'told_wrong', 'settings', 'redact']
+           'SettingsError', 'AlertError', 'JobError', 'ModelError', 'MissingExtraError', 'require', 'tag_column',
+           'reason_column', 'tags_of', 'parse_time', 'format_time', 'utc_now', 'parse_day', 'parse_span', 'check_zone',
+           'Settings', 'told_wrong', 'settings', 'redact']
 
 # %% ../nbs/00_core.ipynb #84192de6
 import importlib
@@ -59,6 +59,9 @@ class AlertError(OcrQualityError, ValueError):
 
 class JobError(OcrQualityError, RuntimeError):
     "A job that cannot start, overlaps with itself, or failed"
+
+class ModelError(OcrQualityError, ValueError):
+    "A model that cannot be loaded, understood or run, or whose description does not fit it"
 
 class MissingExtraError(OcrQualityError, ImportError):
     "An optional package is not installed; the message names the extra that brings it"
