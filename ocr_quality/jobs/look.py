@@ -7,7 +7,7 @@ __all__ = ['NO_ANSWER', 'checked_answer', 'ask', 'image_frame', 'look', 'model_i
 
 # %% ../../nbs/jobs/66_look.ipynb #7c23ce43
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 
@@ -87,15 +87,14 @@ def _work(metrics: list[str], model, batch_size: int) -> Work:
 def image_frame(
     rows: list[dict],
     metrics: list[str],
-    answers: bool = False,  # Whether a model was asked
+    answers: Iterable[str] = (),  # Columns of a model's answer; none: no model was asked
 ) -> pd.DataFrame:  # A page frame with `width height channels pixel_mean pixel_sd`, and the columns of an answer
     "Rows of images as a frame"
-    frame, all_of = page_frame(rows, metrics), pd.DataFrame(rows)
-    numbers = [WIDTH, HEIGHT, "channels", PIXEL_MEAN, PIXEL_SD]
-    said = [PREDICTED, CONFIDENCE, BOXES, BOX_AREA, NO_ANSWER] if answers else []
-    if LABEL in all_of: said.append(LABEL)
-    more = all_of.reindex(columns=numbers + said).astype({c: "float64" for c in (*numbers, CONFIDENCE, BOXES, BOX_AREA) if c in numbers + said})
-    if answers: more[PREDICTED] = pd.Series([row.get(PREDICTED) for row in rows], more.index, object)
+    frame, all_of, said = page_frame(rows, metrics), pd.DataFrame(rows), list(answers)
+    texts, numbers = [LABEL] * (LABEL in all_of), [WIDTH, HEIGHT, "channels", PIXEL_MEAN, PIXEL_SD]
+    more = all_of.reindex(columns=numbers + said + texts)
+    more = more.astype({c: "float64" for c in more if c not in (PREDICTED, NO_ANSWER, LABEL)})
+    if said: more[PREDICTED] = pd.Series([row.get(PREDICTED) for row in rows], more.index, object)
     return pd.concat([frame.drop(columns=[REASON, FINGERPRINT]), more, frame[[REASON, FINGERPRINT]]], axis=1)
 
 def look(
@@ -109,11 +108,12 @@ def look(
 ) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:  # Image frames with the histogram (3, 256) of their pixels, in the source's order
     "Look at every image of `source` once; `EmptyBatchError` if there is none, `MetricError` for an unknown metric"
     names = known_metrics(default_metrics() if metrics is None else metrics)
+    answers = () if model is None else (PREDICTED, CONFIDENCE, BOXES, BOX_AREA, NO_ANSWER, *getattr(model, "columns", ()))
     with closing(row_chunks(source, _work(names, model, batch_size), workers, chunk, progress)) as chunks:
         for rows in chunks:
             total = np.zeros((3, 256), np.int64)
             for row in rows: total += row.pop(_COUNTS, 0)
-            yield image_frame(rows, names, model is not None), total
+            yield image_frame(rows, names, answers), total
 
 # %% ../../nbs/jobs/66_look.ipynb #e7ccfd40
 def model_identity(model) -> dict | None:
@@ -136,11 +136,13 @@ def profile_images(
     batch_size: int = 8,  # Images the model is asked about at once, at most
     keep: int = KEEP,  # Rows of images that the profile keeps, at most
     time: datetime | None = None,  # Of the profile; None: the present
+    on_chunk: Callable[[pd.DataFrame], None] | None = None,  # Called with each chunk's image frame
 ) -> Profile:
     "Profile every image of `source` in one pass and constant memory; `EmptyBatchError` if there is none"
     total, made, told = None, time or utc_now(), _told(source)
     with closing(look(source, metrics, model, workers, chunk, progress, batch_size)) as chunks:
         for images, pixels in chunks:
+            if on_chunk: on_chunk(images)
             part = Profile.of(images, pixels, model_identity(model), told, made, keep)
             total = part if total is None else merge([total, part])
     return total

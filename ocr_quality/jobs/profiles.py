@@ -22,9 +22,10 @@ from ..records.checks import check_name
 # %% ../../nbs/jobs/68_profiles.ipynb #ed32cf89
 def json_bytes(
     value: dict,  # Plain data
+    indent: int | None = None,  # A line each value, for people
 ) -> bytes:
-    "JSON for people and programs; an error for what JSON does not have, such as NaN"
-    return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
+    "JSON text; an error for what JSON does not have, such as NaN"
+    return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n").encode()
 
 def read_json(
     path: str | Path,  # Local path or URL
@@ -89,7 +90,7 @@ def keep_baseline(
     home: str | None = None,  # None: `OCR_QUALITY_HOME`
 ) -> str:  # Where it is
     "Make a profile the baseline of a model; `ProfileError` for one without images"
-    if not profile.readable: raise ProfileError(f"expected a baseline with images, got {profile.images} of which none could be read; check its source")
+    if not profile.readable: raise ProfileError(f"expected a baseline with images, got {profile.images} and none could be read; check the source")
     return save_profile(profile, baseline_path(model, home))
 
 def kept_baseline(
