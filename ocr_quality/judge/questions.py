@@ -44,7 +44,7 @@ def _class_table(sample: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return table
 
 def _batches(sample: pd.DataFrame) -> np.ndarray | None:
-    return tag_texts(sample[BATCH], "").to_numpy(str) if BATCH in sample and sample[BATCH].notna().all() else None
+    return np.asarray(tag_texts(sample[BATCH], ""), str) if BATCH in sample and sample[BATCH].notna().all() else None
 
 # %% ../../nbs/judge/53_questions.ipynb #b12e52de
 @dataclass(frozen=True)
