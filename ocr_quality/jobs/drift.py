@@ -46,7 +46,7 @@ def drift_of(
         report |= {"overall_drift_detected": True, "severity": level, "headline": f"Drift ({level}): only {told}{also}"}
     return report
 
-# %% ../../nbs/jobs/69_drift.ipynb #d8495c79
+# %% ../../nbs/jobs/69_drift.ipynb #ff6fca76
 def read_report(
     path: str | Path,  # Local path or URL
 ) -> dict:
@@ -75,10 +75,11 @@ def write_report(
 ) -> list[str]:  # Paths of what was written
     "Write a report as JSON, and as a page if wanted"
     written = [write_bytes(str(path), json_bytes(report, indent=1))]
-    if html: written.append(generate_html_report(report, str(path).rpartition("/")[0] + "/report.html" if "/" in str(path) else "report.html", show_pages))
+    folder, slash, _ = str(path).rpartition("/")
+    if html: written.append(generate_html_report(report, f"{folder}{slash}report.html", show_pages))
     return written
 
-# %% ../../nbs/jobs/69_drift.ipynb #740e441f
+# %% ../../nbs/jobs/69_drift.ipynb #076be6ab
 def open_model(
     model,  # Path of an ONNX or TFLite file, or an object with `predict`; None: none
     spec: str | Path | None = None,  # File that says how images are prepared; None: the one beside the model, or what its inputs tell
@@ -117,9 +118,10 @@ class DatasetAnalyzer:
     def analyze(self) -> dict:
         "The content of a baseline file; `ModelError` where a model has no valid answer for any image"
         made = self.profile()
-        if not made.readable: raise ProfileError(f"expected images in {made.source}, got {made.images} files of which none could be read ({_most(made.reasons)})")
+        if not made.readable:
+            raise ProfileError(f"expected images in {made.source}, got {made.images} files and could read none ({_most(made.reasons)}); check them")
         if self.model is not None and not made.predictions:
-            raise ModelError(f"expected answers of the model, got none for {made.readable} images ({_most(made.troubles)}); check the model and its spec")
+            raise ModelError(f"expected answers of the model, got none for {made.readable} images ({_most(made.troubles)}); check its spec")
         return profile_dict(made)
 
     def detect_drift(self,
@@ -136,7 +138,8 @@ def metrics_of(reference: Profile) -> list[str]:
     "The quality metrics that a baseline knows and that can be measured"
     return [m for m in METRIC_FUNCTIONS if m in reference.moments]
 
-def _most(reasons: dict[str, int]) -> str: return ", ".join(f"{k}: {n}" for k, n in sorted(reasons.items(), key=lambda r: -r[1])[:3]) or "no reason given"
+def _most(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{k}: {n}" for k, n in sorted(reasons.items(), key=lambda r: -r[1])[:3]) or "no reason given"
 
 # %% ../../nbs/jobs/69_drift.ipynb #e0655a79
 def compare_datasets(
