@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..core import ProfileError
-from .classic import SEVERITIES, severity
+from .classic import SEVERITIES, grade
+from .resample import redraw
 
 # %% ../../nbs/judge/56_data_or_model.ipynb #29448c38
 OLD_MODEL, NEW_MODEL = "old_model", "new_model"
@@ -22,9 +23,9 @@ def _split(c: np.ndarray) -> np.ndarray:
     oo, on, no, nn = c[..., 0, 0], c[..., 0, 1], c[..., 1, 0], c[..., 1, 1]
     return np.stack([no - oo, on - oo, nn - no - on + oo, nn - oo], axis=-1)
 
-def _means(frames: list[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
-    "`(draws, 2, 2)` means of images drawn anew"
-    return np.stack([rng.multinomial(len(x), np.full(len(x), 1 / len(x)), draws) @ x / len(x) for x in frames], axis=1)
+def _means(frames: list[np.ndarray], draws: int, seed: int) -> np.ndarray:
+    "`(draws, 2, 2)` means of images drawn anew, both models' numbers of an image together"
+    return np.stack([np.concatenate([counts @ x for counts in redraw(len(x), draws, (seed, i))]) / len(x) for i, x in enumerate(frames)], axis=1)
 
 def _valid(frame: pd.DataFrame, what: str) -> np.ndarray:
     if missing := {OLD_MODEL, NEW_MODEL} - set(frame.columns):
@@ -57,8 +58,8 @@ def data_or_model(
     "Split the change of a mean between old images under the old model and new ones under the new; `ProfileError` without images"
     frames = [_valid(old_images, "old"), _valid(new_images, "new")]
     change = _split(np.array([x.mean(0) for x in frames]))
-    low, high = np.quantile(_split(_means(frames, draws, np.random.default_rng(seed))), (0.025, 0.975), axis=0)
+    low, high = np.quantile(_split(_means(frames, draws, seed)), (0.025, 0.975), axis=0)
     rows = {k: {"part": k, "change": float(change[i]), "low": float(low[i]), "high": float(high[i])} for i, k in enumerate(PARTS)}
-    for r in rows.values(): r["severity"] = severity(r["change"]) if r["low"] > 0 or r["high"] < 0 else SEVERITIES[0]
+    for r in rows.values(): r["severity"] = grade(r["change"]) if r["low"] > 0 or r["high"] < 0 else SEVERITIES[0]
     return {"parts": list(rows.values()), "sentence": _sentence(rows, name), "n_old": len(frames[0]), "n_new": len(frames[1]),
             "left_out": len(old_images) + len(new_images) - len(frames[0]) - len(frames[1])}

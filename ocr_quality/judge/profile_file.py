@@ -107,6 +107,6 @@ def read_profile(
     if not old and d.get("version") != VERSION:
         raise ProfileError(f"expected a profile of version {VERSION}, got version {d.get('version')!r}; update ocr_quality, or make it again")
     try: return _old(d) if old else _ours(d)
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         if isinstance(e, ProfileError): raise
         raise ProfileError(f"expected a whole baseline, got a damaged one ({type(e).__name__}: {str(e)[:120]}); make it again") from e

@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..core import BATCH
 from .carriers import tag_texts
-from .classic import DriftLimits, class_distance, severity, shares
+from .class_distance import jensen_shannon, total_variation
+from .classic import SEVERITIES, DriftLimits, class_distance, grade, shares
 from .effects import feature_effect, image_metric
 from .page_test import PageTest, page_test
 from .profile import ANSWERS, CONFIDENCE, PREDICTED, Profile, class_counts, image_metrics
@@ -88,7 +89,7 @@ def _detectable(test: PageTest) -> float:
     "Shift in standard deviations of images that is found with probability 0.8, by the typical feature; a rank test needs 2 % more"
     return float(1.024 * (test.critical + 0.8416) * np.sqrt(test.error**2 + np.median(test.between) ** 2 * (test.batches > 0)))
 
-def _excess(features: list[dict], test: PageTest) -> float:
+def _excess(features: list[dict]) -> float:
     "Effect of the feature that moved farthest beyond chance, of those that did move"
     moved = [f for f in features if f["p_value"] <= 0.05 and f["effect"] is not None]
     return max((f["effect"] - f["null"] for f in moved), default=0.0)
@@ -103,9 +104,9 @@ def ask_inputs(reference: Profile, current: Profile, alpha: float, limits: Drift
     a, b = _numbers(reference.sample, names), _numbers(current.sample, names)
     test = _tested("inputs", a, b, (reference, current), (slice(None),) * 2, (), alpha, limits)
     features = _features(a, b, test)
-    effect = _excess(features, test)
+    effect = _excess(features)
     different = test.p <= alpha and effect >= limits.inputs[0]
-    return Question("inputs", "different" if different else "same", severity(effect, limits.inputs) if different else "none", test.p, alpha,
+    return Question("inputs", "different" if different else "same", grade(effect, limits.inputs) if different else "none", test.p, alpha,
                     effect, "reference sd", _detectable(test), n, m, test.batches, features, {})
 
 def ask_confidence(reference: Profile, current: Profile, alpha: float, limits: DriftLimits) -> Question | None:
@@ -120,32 +121,22 @@ def ask_confidence(reference: Profile, current: Profile, alpha: float, limits: D
     effect = max(features[0]["effect"] - features[0]["null"], 0.0) * sd
     low = [float((x[CONFIDENCE] < 0.5).mean()) for x in (a, b)]
     different = test.p <= alpha and effect >= limits.severities[0]
-    return Question("confidence", "different" if different else "same", severity(effect, limits.severities) if different else "none", test.p, alpha,
+    return Question("confidence", "different" if different else "same", grade(effect, limits.severities) if different else "none", test.p, alpha,
                     effect, "confidence", _detectable(test) * sd, len(b), len(a), test.batches, features,
                     {"below_half_reference": low[0], "below_half_current": low[1]})
 
 # %% ../../nbs/judge/53_questions.ipynb #00dac76d
-def _class_null(a: pd.DataFrame, b: pd.DataFrame, seed: int, lots: int = 400) -> tuple[float, float]:
-    "Mean and 99th percentile of the total variation between as many images by lot"
-    both, n = np.vstack([a.to_numpy(float), b.to_numpy(float)]), len(b)
-    rng, total, out = np.random.default_rng(seed), both.sum(0), []
-    for _ in range(lots):
-        one = both[rng.permutation(len(both))[:n]].sum(0)
-        p, q = one / max(one.sum(), 1e-12), (total - one) / max((total - one).sum(), 1e-12)
-        out.append(np.abs(p - q).sum() / 2)
-    return float(np.mean(out)), float(np.quantile(out, 0.99))
+def _class_samples(profiles: tuple[Profile, Profile]) -> list:
+    "What the class distances compare: exact counts of all images where each has one class, else the answers of the sample"
+    plain = all(p.predictions == sum(p.classes.values()) and all(v == int(v) for v in p.classes.values()) for p in profiles)
+    def listed(p): return [a for a in p.sample[PREDICTED] if isinstance(a, dict) or class_counts(a)]
+    return [p.classes if plain else listed(p) for p in profiles]
 
 def _class_rows(reference: Profile, current: Profile, names: list[str], test: PageTest) -> list[dict]:
     p, q = shares(reference.classes), shares(current.classes)
     rows = [{"class": k, "reference": p.get(k, 0.0), "current": q.get(k, 0.0), "difference": q.get(k, 0.0) - p.get(k, 0.0),
              "p_value": float(test.p_values[k]) if k in test.p_values else None, "new": k not in reference.classes} for k in names]
     return sorted(rows, key=lambda r: -abs(r["difference"]))
-
-def _entropy_distance(p: dict[str, float], q: dict[str, float]) -> float:
-    "Jensen-Shannon divergence of two sets of shares in bits, 0 to 1"
-    x, y = (np.array([d.get(k, 0.0) for k in sorted(p.keys() | q.keys())]) for d in (p, q))
-    m = (x + y) / 2
-    return float(sum((d[d > 0] * np.log2(d[d > 0] / m[d > 0])).sum() for d in (x, y)) / 2)
 
 def ask_predictions(reference: Profile, current: Profile, alpha: float, limits: DriftLimits) -> Question | None:
     "Are the answers distributed differently? None where there are none"
@@ -158,11 +149,12 @@ def ask_predictions(reference: Profile, current: Profile, alpha: float, limits: 
     more = [_numbers(p.sample[r].reset_index(drop=True), extra) for p, r in zip(profiles, rows, strict=True)]
     test = _tested("predictions", pd.concat([a, more[0]], axis=1), pd.concat([b, more[1]], axis=1), profiles, rows, classes, alpha, limits)
     features = _features(more[0], more[1], test)
-    apart, null = class_distance(reference.classes, current.classes), _class_null(a, b, limits.seed)
-    effect, moved = max((apart or 0) - null[0], 0.0), _excess(features, test)
+    compared = _class_samples(profiles)
+    apart, chance = class_distance(reference.classes, current.classes), total_variation(*compared, permutations=400, seed=limits.seed)
+    effect, moved = max((apart or 0) - (chance.null_mean or 0), 0.0), _excess(features)
     different = test.p <= alpha and (effect >= limits.severities[0] or moved >= limits.inputs[0])
-    level = max(severity(effect, limits.severities), severity(moved, limits.inputs), key=("none", "low", "medium", "high").index)
+    level = max(grade(effect, limits.severities), grade(moved, limits.inputs), key=SEVERITIES.index)
     return Question("predictions", "different" if different else "same", level if different else "none", test.p, alpha, effect, "total variation",
                     None, len(b), len(a), test.batches, features,
-                    {"classes": _class_rows(reference, current, names, test), "total_variation": apart, "null_mean": null[0], "null_q99": null[1],
-                     "jensen_shannon": _entropy_distance(shares(reference.classes), shares(current.classes))})
+                    {"classes": _class_rows(reference, current, names, test), "total_variation": apart, "null_mean": chance.null_mean,
+                     "null_q99": chance.null_q99, "jensen_shannon": jensen_shannon(*compared, permutations=0).value})
