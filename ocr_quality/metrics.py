@@ -127,6 +127,8 @@ register_metric("drift_predictions", "lower", "share of answers", (0, 1), meanin
     "Share of the model's answers that would have to be others for their classes to be distributed as on the reference (total variation)."))
 register_metric("drift_harm", "lower", "standard deviations of the reference", meaning=(
     "By how much the harm metric of a batch is worse than on the reference; 0 or less is no harm, whatever else has changed."))
+register_metric("drift_missing", "lower", "share of pages", (0, 1), meaning=(
+    "Share of the images of a batch that gave nothing to compare: they could not be read, or the model had no valid answer."))
 for _name, _what in (("inputs", "the images"), ("confidence", "the confidences"), ("predictions", "the answers")):
     register_metric(f"drift_{_name}_p", "higher", "probability", (0, 1), meaning=(
         f"How often {_what} of a batch differ as much from the reference by chance, if nothing has changed."))

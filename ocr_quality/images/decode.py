@@ -113,6 +113,10 @@ def _pixels_of(im, colour: bool = False) -> np.ndarray:
     if not colour: return luma(pixels)
     return over_white(pixels) if see_through else np.array(pixels)
 
+def _gray_of(im) -> np.ndarray:
+    "Grey uint8 (H, W) of a loaded Pillow image of any mode"
+    return _pixels_of(im)
+
 # %% ../../nbs/images/10_decode.ipynb #c408b638
 _TURNS = {2: lambda a: cv2.flip(a, 1), 3: lambda a: cv2.rotate(a, cv2.ROTATE_180), 4: lambda a: cv2.flip(a, 0), 5: cv2.transpose,
           6: lambda a: cv2.rotate(a, cv2.ROTATE_90_CLOCKWISE), 7: lambda a: cv2.rotate(cv2.transpose(a), cv2.ROTATE_180),

@@ -19,7 +19,8 @@ _all_ = ["moved_by_tag", "worst_pages", "badness", "moved", "base_metric"]  # Wh
 
 # %% ../../nbs/tell/49_change.ipynb #4f8d9f91
 _WORDS = {"brisque": "BRISQUE", "skew_deg": "Skew", "text_height_px": "Text height", "drift_inputs": "Drift of the images",
-          "drift_confidence": "Drift of the confidence", "drift_predictions": "Drift of the answers"}
+          "drift_confidence": "Drift of the confidence", "drift_predictions": "Drift of the answers",
+          "drift_missing": "Images without an answer"}
 
 def metric_words(name: str) -> str:
     "Name of a metric or a series for people, such as `BRISQUE, 90th percentile`"
