@@ -43,7 +43,7 @@ ANSWERS = (BOXES, BOX_AREA)  # Numbers that are part of a model's answer
 def image_metrics(frame: pd.DataFrame) -> list[str]:
     "Names of the numbers that an image frame has of its pictures: size, pixels, and the quality metrics"
     own = [PIXEL_MEAN, PIXEL_SD, "megapixels", "aspect"]
-    return [c for c in [*own, *METRICS] if c in frame and c not in ("blank", "pages", "unreadable_share", "blank_share")]
+    return [c for c in dict.fromkeys([*own, *METRICS]) if c in frame and c not in ("blank", "pages", "unreadable_share", "blank_share")]
 
 # %% ../../nbs/judge/48_profile.ipynb #45365777
 KEEP = 2000  # Images whose rows are kept
