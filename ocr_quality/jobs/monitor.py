@@ -21,6 +21,7 @@ from ..images.batch import count_pages, summarise
 from ..images.brisque import BRISQUE_MODEL
 from ..images.quality import METRIC_FUNCTIONS, default_metrics, load_plugins
 from ..images.source import Batch, Source, open_source
+from .hooks import Hooks
 from .model_settings import PEOPLE, ModelSettings, model_settings
 from .steps import Rule, batch_values, judge_batch, measure_into, measured_with, point_id, points_of, rows_mark
 from .watch import audience_of, check_model
@@ -77,6 +78,7 @@ class Outcome:
     last_pages: pd.DataFrame = field(default_factory=pd.DataFrame)  # Page frame of the newest batch
     report: str | None = None  # Report of the newest batch
     said: list[str] = field(default_factory=list)  # What people were told at the end of the run, such as of a batch that did not come
+    callback_errors: list[str] = field(default_factory=list)  # Calls of your own functions that raised
 
     @property
     def told(self) -> list[str]:
@@ -105,6 +107,7 @@ class _Run:
     deliver: bool
     show_pages: bool
     now: datetime | None
+    hooks: Hooks
 
 CLEAN = 60  # Clean batches that a failing one is compared with, at most
 
@@ -249,7 +252,10 @@ def image_quality(
     home: str | None = None,  # None: `OCR_QUALITY_HOME`
     deliver: bool = True,  # Whether to deliver alerts now; else they wait for the next run
     progress: bool = False,  # Whether to show a bar where a person is watching
-    on_batch: Callable[[dict], None] | None = None,  # Called with each batch's row as soon as it is done
+    on_batch: Callable[[dict], None] | None = None,  # Called with each batch's row as soon as it is done; what it raises ends the run
+    on_batch_end: Callable[[dict], None] | None = None,  # The same, but what it raises is noted, not passed on
+    on_verdict: Callable[[dict], None] | None = None,  # Called with each batch's row that was judged in this run
+    on_alert: Callable[[dict], None] | None = None,  # Called with the row of each batch that raised an alert in this run
     now: datetime | None = None,  # What the clock says; None: the present
 ) -> Outcome:  # What was done
     "Measure, log, judge, alert and report every batch of `source`; idempotent per model and batch"
@@ -262,7 +268,8 @@ def image_quality(
         dpi = policy.dpi or house.dpi
         names = _names(metrics or policy.metrics or default_metrics(), policy)
         run = _Run(model, policy, store or own, ParquetLog(house.under("pages")), names, measured_with(names, dpi), house.under(), workers,
-                   progress, backfill, deliver, policy.show_pages if show_pages is None else show_pages, now)
+                   progress, backfill, deliver, policy.show_pages if show_pages is None else show_pages, now,
+                   Hooks(on_batch_end, on_verdict, on_alert))
         try:
             opened = source if isinstance(source, Source) else open_source(
                 source, pattern=pattern or policy.pattern, batch=batch, time=time, latest=latest, dpi=dpi, max_megapixels=house.max_megapixels)
@@ -296,7 +303,15 @@ def _run_batches(run: _Run, source: Source, on_batch: Callable[[dict], None] | N
         rows.append({k: v for k, v in last.items() if k not in ("judged", "frame")})
         logger.info("%s %s: %d pages, %s", run.model, batch.name, len(pages), last[VERDICT])
         if on_batch: on_batch(last)
-    return Outcome(run.model, pd.DataFrame(rows), last["judged"], last["frame"], last["report"] or _existing_report(run, last[BATCH]))
+        _call_hooks(run.hooks, {k: v for k, v in last.items() if k not in ("judged", "frame")} | {"model": run.model})
+    return Outcome(run.model, pd.DataFrame(rows), last["judged"], last["frame"], last["report"] or _existing_report(run, last[BATCH]),
+                   callback_errors=run.hooks.errors)
+
+def _call_hooks(hooks: Hooks, row: dict) -> None:
+    "Tell a user's own functions of a batch"
+    if row["status"] == "measured": hooks.call("on_verdict", row)
+    if row["alert_id"]: hooks.call("on_alert", row)
+    hooks.call("on_batch_end", row)
 
 def _existing_report(run: _Run, batch: str) -> str | None:
     "The report of a batch that was done before, if there is one"
