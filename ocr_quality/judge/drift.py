@@ -12,8 +12,8 @@ from ..core import ProfileError, format_time
 from .classic import LIMITS, SEVERITIES, DriftLimits, classic_checks, worst
 from .effects import weigh
 from .findings import distributions, feature_words, harm_sentence, question_sentence, telling_images
-from .profile import Profile
-from .questions import Question, ask_confidence, ask_inputs, ask_predictions
+from .profile import PIXEL_MEAN, PIXEL_SD, Profile
+from .questions import Question, ask_confidence, ask_inputs, ask_predictions, askable
 
 # %% ../../nbs/judge/55_drift.ipynb #58eff9ec
 _ASK = {"inputs": ("Are the inputs different?", ask_inputs), "confidence": ("Is the model less sure?", ask_confidence),
@@ -23,20 +23,19 @@ _CLASSIC = {"pixel_distribution_drift": "inputs", "confidence_drift": "confidenc
 
 def _asked(reference: Profile, current: Profile, limits: DriftLimits) -> dict[str, Question | None]:
     "Each question's answer, the rate of false alarms shared between those that can be asked"
-    first = {n: ask(reference, current, limits.alpha / len(_ASK), limits) for n, (_, ask) in _ASK.items()}
-    some = sum(q is not None for q in first.values())
-    if some == len(_ASK): return first
-    return {n: None if first[n] is None else ask(reference, current, limits.alpha / some, limits) for n, (_, ask) in _ASK.items()}
+    can = askable(reference, current)
+    return {n: ask(reference, current, limits.alpha / len(can), limits) if n in can else None for n, (_, ask) in _ASK.items()}
 
 def _gravity(q: Question, harm: dict) -> str:
     return "low" if q.name == "inputs" and q.different and harm["verdict"] in ("not worse", "better") else q.severity
 
 def _guarded(block: dict, q: Question | None, level: str, limits: DriftLimits) -> dict:
     "A classic block where what may be chance is no drift"
-    told = {} if q is None else {"p_value": q.p_value}
+    own = [f["p_value"] for f in q.features if f["name"] in (PIXEL_MEAN, PIXEL_SD)] if q is not None and q.name == "inputs" else []
+    p = min(own) if own else None if q is None else q.p_value
+    told = {} if q is None else {"p_value": p}
     if not limits.guard: return block | told
-    sure = q is None or (q.p_value is not None and q.p_value <= q.alpha)
-    if q is not None and q.verdict == "too few": sure = False
+    sure = q is None or (p is not None and p <= q.alpha and q.p_value <= q.alpha)
     found = block["beyond_limit"] and sure
     grave = min(block["severity"], level, key=SEVERITIES.index) if q is not None and q.name == "inputs" else block["severity"]
     return block | {"drift_detected": bool(found), "severity": grave if sure else "none"} | told

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .distance import ks, wasserstein
-from .moves import badness, notable, pages_sd
+from .moves import NOTABLE, badness, notable, pages_sd
 from .profile import CONFIDENCE, IMAGE_METRICS
 from ..metrics import Metric, metric_info
 
@@ -48,7 +48,7 @@ def feature_effect(
     if len(a) < 2 or len(b) < 2: return row
     apart = wasserstein(a, b, permutations=LOTS)
     row |= {"reference": float(np.median(a)), "current": float(np.median(b))}
-    sd = a.std(ddof=1) or np.concatenate([a, b]).std(ddof=1)
+    sd = max(a.std(ddof=1), notable(name, float(np.median(a)), 0.0) / 2 if name in NOTABLE else 0.0) or np.concatenate([a, b]).std(ddof=1)
     if not sd > 1e-12: return row | {"effect": 0.0, "null": 0.0, "shift": 0.0, "ks": 0.0}
     return row | {"effect": apart.value / sd, "null": apart.null_mean / sd, "shift": apart.shift / sd, "direction": direction(name, a, b),
                   "ks": ks(a, b, permutations=0).value}
@@ -99,9 +99,10 @@ def weigh(
     company = sorted((h for h in others if h and h["worse"]), key=lambda h: -h["noticed"])
     gross, own = [h for h in company if h["gross"]], found is not None and found["worse"]
     alone = own and name == "brisque" and not company
+    improved = found is not None and found["better"] and not company and (name != "brisque" or any(h and h["better"] for h in others))
     if found is None and not any(others): verdict = "unknown"
     elif gross or (own and not alone): verdict = "worse"
-    else: verdict = "better" if found is not None and found["better"] and not company else "not worse"
+    else: verdict = "better" if improved else "not worse"
     return {"metric": name, "verdict": verdict, "alone": bool(alone),
             "company": [h["metric"] for h in company], "gross": [h["metric"] for h in gross],
             **{k: None if found is None else found[k] for k in ("reference", "current", "change", "low", "high", "in_sd")}}

@@ -126,6 +126,12 @@ class Profile:
         "Pixel statistics as in a baseline file: `overall` and `per_channel`"
         return self.stated.get("pixel_statistics") or pixel_statistics(self.pixels)
 
+    @property
+    def calibration_error(self) -> float | None:
+        "Expected calibration error (Naeini et al. 2015) of the labelled images, 0 to 1: how far confidence and share of right answers lie apart"
+        n, sure, right = self.calibration.T
+        return float(np.abs(right - sure).sum() / n.sum()) if n.sum() else None
+
     @classmethod
     def of(cls,
         images: pd.DataFrame,  # One row an image

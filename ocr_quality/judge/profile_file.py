@@ -52,7 +52,7 @@ def profile_dict(
                                "metrics": {k: m.to_dict() for k, m in p.moments.items()}},
         "predictions": {"prediction_count": p.predictions, "unique_classes": len(p.classes), "class_distribution": _counts(p.classes),
                         "confidence_statistics": _confidence(p), "confidence_histogram": p.confidences.tolist(), "invalid": p.troubles,
-                        "calibration": p.calibration.tolist()},
+                        "calibration": p.calibration.tolist(), "calibration_error": p.calibration_error},
         "sample": {"keep": p.keep, "columns": {str(c): [_plain(x) for x in p.sample[c]] for c in p.sample}}}
 
 def _counts(classes: dict[str, float]) -> dict[str, float]:
