@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core import TIME, ProfileError, TimeError, format_time, parse_time
 from .moments import Moments, check_pixels
-from .profile import CALIBRATION_BINS, CONFIDENCE, CONFIDENCE_BINS, HEIGHT, KEEP, WIDTH, Profile
+from .profile import CALIBRATION_BINS, CONFIDENCE, CONFIDENCE_BINS, DIGITS, HEIGHT, KEEP, WIDTH, Profile
 
 # %% ../../nbs/judge/49_profile_file.ipynb #43d6b58a
 FORMAT, VERSION = "ocr_quality.profile", 1
@@ -27,7 +27,7 @@ def _plain(x):
     if x is None or x is pd.NA or x != x: return None
     if isinstance(x, (bool, np.bool_)): return bool(x)
     if isinstance(x, (int, np.integer)): return int(x)
-    if isinstance(x, (float, np.floating)): return float(f"{x:.7g}") if math.isfinite(x) else None
+    if isinstance(x, (float, np.floating)): return float(f"{x:.{DIGITS}g}") if math.isfinite(x) else None
     return str(x)
 
 def _size(sample: pd.DataFrame) -> list[int] | None:
