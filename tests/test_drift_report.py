@@ -50,8 +50,10 @@ def example():
     edges = np.linspace(0, 10, 31)
     classes = [{"class": "invoice", "reference": 0.413, "current": 0.222, "difference": -0.191, "p_value": 0.002, "new": False},
                {"class": "power of attorney", "reference": 0.0, "current": 0.163, "difference": 0.163, "p_value": 0.0004, "new": True}]
-    split = [{"part": "images", "change": -0.081, "low": -0.0951, "high": -0.0682}, {"part": "model", "change": 0.0041, "low": -0.0023, "high": 0.0104},
-             {"part": "interaction", "change": -0.0131, "low": -0.0212, "high": -0.0052}, {"part": "total", "change": -0.0902, "low": -0.104, "high": -0.0771}]
+    split = [{"part": "images", "change": -0.081, "low": -0.0951, "high": -0.0682},
+             {"part": "model", "change": 0.0041, "low": -0.0023, "high": 0.0104},
+             {"part": "interaction", "change": -0.0131, "low": -0.0212, "high": -0.0052},
+             {"part": "total", "change": -0.0902, "low": -0.104, "high": -0.0771}]
     sets = {k: {"images": n, "timestamp": DAY(d), "source": f"s3://claims/{k}", "model": {"name": "doctype.onnx", "checksum": c}}
             for k, n, d, c in (("reference", 1000, 1, "9f2c51b07a3de488"), ("current", 200, 14, "77aa51b07a3de000"))}
     return {"format": "ocr_quality.drift", "version": 1, "timestamp": DAY(14), "overall_drift_detected": True, "severity": "high",
@@ -137,7 +139,8 @@ def parts():
 def test_every_number_that_matters_appears():
     seen = words(check(drift_html(example())))
     for text in ("high", "The pages are out of focus", "Sharpness fell from 6.31 to 4.42.", "s3://claims/current against s3://claims/reference",
-                 "0.012, limit 0.0033", "1.87 reference sd", "from 0.31 reference sd", "different, high", "different, medium", "It moved.",  # questions
+                 "0.012, limit 0.0033", "1.87 reference sd", "from 0.31 reference sd", "different, high", "different, medium", "It moved.",
+                 # questions
                  "It does harm.", "28.1", "39.0", "+10.9 (1.42 sd)", "+9.02 to +12.9", "worse",  # harm
                  "6.31 4.42 1.87 sd worse 0.012", "197 against 998 images, 3 missing", "1.51 sd", "0.52 sd",  # what moved
                  "41.3 % 22.2 % −19.1 0.002", "power of attorney new 0.0 % 16.3 % +16.3 < 0.001", "1 class", "0.05 on average", "0.09 in 99 of 100",
@@ -145,8 +148,10 @@ def test_every_number_that_matters_appears():
                  "The images −0.0810 −0.0951 to −0.0682", "The model +0.00410", "Both together", "In all −0.0902 −0.104 to −0.0771", "the data",
                  "claim_000.jpg Sharpness 2.10 0.910 2026-03-14", "claim_002.jpg page 3", "no prediction 0 4", "reasons: truncated JPEG 0 3",
                  "images 1,000 200", "9f2c51b07a3de488 77aa51b07a3de000", "two different models", DAY(14),
-                 "baseline_mean 0.8712", "overall_mean_shift 0.0251", "overall_std_shift 0.0112", "beyond_limit no", "baseline_mean_confidence 0.9312",
-                 "wasserstein_distance 0.1912", "no drift, low", "drift, medium", "drift, high", "more than 0.05", "above 0.15", "confidence_drift yes",
+                 "baseline_mean 0.8712", "overall_mean_shift 0.0251", "overall_std_shift 0.0112", "beyond_limit no",
+                 "baseline_mean_confidence 0.9312",
+                 "wasserstein_distance 0.1912", "no drift, low", "drift, medium", "drift, high", "more than 0.05", "above 0.15",
+                 "confidence_drift yes",
                  "alpha 0.0123", "0.02, 0.05, 0.1", "There is one reference set only."):
         assert text in seen, text
 
@@ -167,7 +172,8 @@ def test_severities_are_words_beside_colours(severity):
 
 MISSING = {
     "nothing but the flag": lambda r: {"overall_drift_detected": False},
-    "the classic report": lambda r: {k: r[k] for k in ("overall_drift_detected", "pixel_distribution_drift", "confidence_drift", "class_distribution_drift",
+    "the classic report": lambda r: {k: r[k] for k in ("overall_drift_detected", "pixel_distribution_drift", "confidence_drift",
+                                                       "class_distribution_drift",
                                                        "drift_summary")},
     "no question": lambda r: r | {"questions": None}, "questions of another kind": lambda r: r | {"questions": [1, 2]},
     "all questions null": lambda r: r | {"questions": dict.fromkeys(r["questions"])},
@@ -194,7 +200,8 @@ def test_what_is_missing_costs_nothing_else(name):
 def leaves(value, path=()):
     "Paths to everything in a report, the inner ones too"
     yield path
-    for k, v in value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else (): yield from leaves(v, (*path, k))
+    for k, v in value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else (): yield from leaves(v,
+            (*path, k))
 
 
 def put(report, path, value):
@@ -214,7 +221,8 @@ def small():
 PATHS = [p for p in leaves(small()) if p and p != ("format",)]
 
 
-@pytest.mark.parametrize("at, value", enumerate([None, math.nan, -math.inf, 1e308, 10 ** 400, -5, True, "", "none", [], [None], {}, {"a": None}, b"x"]),
+@pytest.mark.parametrize("at, value", list(enumerate([None, math.nan, -math.inf, 1e308, 10 ** 400, -5, True, "", "none", [], [None], {}, {"a": None},
+                                                 b"x"])),
                          ids=lambda v: repr(v)[:12])
 def test_anything_may_stand_anywhere(at, value):
     "A third of the report's values replaced, one after the other, and another third with the next: no part fails, no NaN is shown"
@@ -227,10 +235,13 @@ def test_anything_may_stand_anywhere(at, value):
         drift_text(changed)
 
 
-@pytest.mark.parametrize("odd", [{"edges": [0, 1, 1], "reference": [0.5, 0.5], "current": [0.5, 0.5]}, {"edges": [0, 1], "reference": [1], "current": [1, 2]},
+@pytest.mark.parametrize("odd", [{"edges": [0, 1, 1], "reference": [0.5, 0.5], "current": [0.5, 0.5]},
+                                 {"edges": [0, 1], "reference": [1], "current": [1, 2]},
                                  {"edges": None, "reference": [], "current": []}, {"reference": [math.nan, 1], "current": [0, 1]}, "x", None,
-                                 {"edges": [0, 1e-320, 1], "reference": [1, 0], "current": [0, 1]}, {"edges": [2, 1, 0], "reference": [1, 0], "current": [0, 1]},
-                                 {"edges": [0, 1, 2], "reference": [-1, 2], "current": [0, 1]}, {"edges": [0, 1e300, 1e308], "reference": [1, 0], "current": [0, 1]}])
+                                 {"edges": [0, 1e-320, 1], "reference": [1, 0], "current": [0, 1]},
+                                 {"edges": [2, 1, 0], "reference": [1, 0], "current": [0, 1]},
+                                 {"edges": [0, 1, 2], "reference": [-1, 2], "current": [0, 1]},
+                                 {"edges": [0, 1e300, 1e308], "reference": [1, 0], "current": [0, 1]}])
 def test_a_distribution_that_is_none_is_named(odd):
     html = check(drift_html(example() | {"distributions": {"sharpness": odd}}))
     assert "Sharpness cannot be drawn" in html and "<svg" not in html.split('id="distributions"')[1].split("</section>")[0]
@@ -267,17 +278,20 @@ def test_however_much_there_is_the_page_is_small():
     report, many = example(), 4000
     edges = np.linspace(0, 1, 257).tolist()
     report["questions"]["inputs"]["features"] = [feature(f"metric_{i}", f"Metric {i} " + "w" * 300, i / 100, unit="u" * 500) for i in range(many)]
-    report["questions"]["predictions"]["classes"] = [{"class": f"class {i} " + "c" * 300, "reference": 1 / many, "current": 1 / many, "difference": i / 1e6,
+    report["questions"]["predictions"]["classes"] = [{"class": f"class {i} " + "c" * 300, "reference": 1 / many, "current": 1 / many,
+                                                      "difference": i / 1e6,
                                                       "p_value": 1.0, "new": i % 2 == 0} for i in range(many)]
     report["distributions"] = {f"metric_{i}": {"edges": edges, "reference": [1 / 256] * 256, "current": np.random.default_rng(i).random(256).tolist()}
                                for i in range(many // 10)}
-    report["pages"] = [{"uri": "s3://b/" + "folder/" * 200 + f"{i}.jpg", "page": i, "batch": "b" * 999, "feature": "metric_1", "value": i, "score": 1} for i in range(99999)]
+    report["pages"] = [{"uri": "s3://b/" + "folder/" * 200 + f"{i}.jpg", "page": i, "batch": "b" * 999, "feature": "metric_1", "value": i,
+                        "score": 1} for i in range(99999)]
     report["counted"]["current"]["reasons"] = {f"reason {i} " + "r" * 900: i for i in range(many)}
     report["notes"] = report["findings"] = ["n" * 5000] * many
     report["limits"] = {f"limit {i}": "l" * 900 for i in range(many)}
     html = check(drift_html(report))
     seen = words(html)
-    for text in ("3,889 more features", "3,980 more classes", "99,939 more pages", "392 further distributions", "2,000 classes"): assert text in seen, text
+    for text in ("3,889 more features", "3,980 more classes", "99,939 more pages", "392 further distributions",
+                 "2,000 classes"): assert text in seen, text
     assert "Metric 3999" in seen and len(drift_text(report)) < 40_000 and len(html) < 1_000_000
 
 
@@ -296,7 +310,8 @@ def test_pages_are_shown_only_when_asked(tmp_path):
 
 
 @pytest.mark.parametrize("wrong, said", [([], "as a dict"), (None, "as a dict"), ("{}", "as a dict"), ({}, "expected a drift report with"),
-                                         ({"a": 1}, "one with a"), ({"format": "ocr_quality.profile"}, "ocr_quality.profile"), ({"format": None}, "format")])
+                                         ({"a": 1}, "one with a"), ({"format": "ocr_quality.profile"}, "ocr_quality.profile"),
+                                         ({"format": None}, "format")])
 def test_what_is_no_report_is_refused_before_anything_is_written(wrong, said, tmp_path):
     with pytest.raises(ValueError, match=said): drift_report(wrong, tmp_path / "r.html")
     with pytest.raises(ValueError, match=said): drift_text(wrong)
@@ -325,8 +340,10 @@ def test_what_may_be_chance_is_not_coloured():
 
 def test_plain_text_says_the_same():
     text = drift_text(example())
-    for said in ("Drift:         high: The pages are out of focus", "Inputs:        different, high. It moved.", "Data or model: the data. It is the data.",
-                 "Harm:          worse. It does harm.", "Sharpness 6.31 to 4.42 (1.87 sd, worse, p 0.012)", "power of attorney 0.0 % to 16.3 % (never seen before)",
+    for said in ("Drift:         high: The pages are out of focus", "Inputs:        different, high. It moved.",
+                 "Data or model: the data. It is the data.",
+                 "Harm:          worse. It does harm.", "Sharpness 6.31 to 4.42 (1.87 sd, worse, p 0.012)",
+                 "power of attorney 0.0 % to 16.3 % (never seen before)",
                  "s3://claims/now/claim_001.jpg page 2  Sharpness 3.10", "200, against 1,000 in the reference", "unreadable 3, no prediction 4",
                  "There is one reference set only."):
         assert said in text, said
@@ -342,7 +359,8 @@ def test_a_registered_part_stands_in_every_report_of_its_kind(parts, tmp_path):
     def owner(report): return Part("Who to ask", f"<p>{report['severity']}: Kim</p><script>alert(1)</script>", severity="low")
 
     @report_part("batch")
-    def scanner(found): return Part("Scanner room", template="<p>{{ n }} pages of {{ model }}</p>", values={"n": len(found["pages"]), "model": found["model"]})
+    def scanner(found): return Part("Scanner room", template="<p>{{ n }} pages of {{ model }}</p>",
+                                    values={"n": len(found["pages"]), "model": found["model"]})
 
     html = check(drift_html(small()))
     assert html.index('id="questions"') < html.index("<p>high: Kim</p>") < html.index('id="harm"') and '<a href="#who-to-ask">' in html
@@ -351,7 +369,8 @@ def test_a_registered_part_stands_in_every_report_of_its_kind(parts, tmp_path):
 
 
 RAISING = {"an error": lambda report: 1 / 0, "no part": lambda report: "text", "outside": lambda report: Part("X", template="<img src='//a.org'>"),
-           "a template": lambda report: Part("X", template="{{ nobody }}"), "a template of ours": lambda report: Part("X", template="parts.html.j2#none"),
+           "a template": lambda report: Part("X", template="{{ nobody }}"),
+           "a template of ours": lambda report: Part("X", template="parts.html.j2#none"),
            "needs more": lambda report, more: Part("X")}
 
 
@@ -397,14 +416,17 @@ def test_many_parts_of_one_title_have_places_of_their_own():
 
 
 def week(n=3, **more):
-    models = [{"model": f"model-{i}", "batches": 7, "pages": 700, "unreadable": 7, "blank": 14, "index": "brisque", "worst": [], "drift": [], "failing": [],
-               "series": [{"time": DAY(d), "value": 30.0 + d % 2, "lower": None, "upper": 36.0, "verdict": "pass", "batch": str(d)} for d in range(1, 16)]}
+    models = [{"model": f"model-{i}", "batches": 7, "pages": 700, "unreadable": 7, "blank": 14, "index": "brisque", "worst": [], "drift": [],
+               "failing": [],
+               "series": [{"time": DAY(d), "value": 30.0 + d % 2, "lower": None, "upper": 36.0, "verdict": "pass", "batch": str(d)} for d in range(1,
+                       16)]}
               for i in range(n)]
     return {"week": "2026-W11", "since": DAY(9), "until": DAY(16), "models": models, "incidents": [], "jobs": [], "undelivered": []} | more
 
 
 def incident(state="open", severity="critical", **more):
-    return {"incident": "7c1f", "model": "model-1", "state": state, "severity": severity, "since": DAY(10), "last": DAY(12), "recovered": None, "series": "brisque",
+    return {"incident": "7c1f", "model": "model-1", "state": state, "severity": severity, "since": DAY(10), "last": DAY(12), "recovered": None,
+            "series": "brisque",
             "value": 44.1, "limit": 36.2, "batches": 2} | more
 
 
@@ -412,17 +434,22 @@ def written(facts, folder): return check(Path(weekly_report(facts, folder / "w.h
 
 
 def test_what_needs_somebody_comes_first(tmp_path):
-    facts = week(3, incidents=[incident("recovered", recovered=DAY(13), model="model-0"), incident(), incident("acknowledged", model="model-2", who="Kim")],
+    facts = week(3, incidents=[incident("recovered", recovered=DAY(13), model="model-0"), incident(),
+                               incident("acknowledged", model="model-2", who="Kim")],
                  jobs=[{"job": "image_quality", "status": "lost", "error": "killed", "started": DAY(11)}],
-                 undelivered=[{"model": "model-1", "kind": "told_opened", "recipient": "mailto://***@x", "state": "failed", "attempts": 5, "error": "refused", "created": DAY(10)}])
-    assert [(o["level"], o["model"]) for o in attention(facts)] == [("high", "model-1"), ("medium", None), ("medium", None), ("low", "model-2"), ("low", "model-0")]
+                 undelivered=[{"model": "model-1", "kind": "told_opened", "recipient": "mailto://***@x", "state": "failed", "attempts": 5,
+                               "error": "refused", "created": DAY(10)}])
+    assert [(o["level"], o["model"]) for o in attention(facts)] == [("high", "model-1"), ("medium", None), ("medium", None), ("low", "model-2"),
+                                                                    ("low", "model-0")]
     html = written(facts, tmp_path)
     cards = html.split('id="models"')[1].split("</section>")[0]
     assert [m[1] for m in re.finditer(r"<h3><span>(model-\d)", cards)] == ["model-1", "model-2", "model-0"]
     seen = words(html)
-    for text in ("3 things need somebody", "worst 44.1, limit 36.2", "acknowledged by Kim", "image_quality lost", "1 delivery is not confirmed", "told opened",
+    for text in ("3 things need somebody", "worst 44.1, limit 36.2", "acknowledged by Kim", "image_quality lost", "1 delivery is not confirmed",
+                 "told opened",
                  "refused", "700", "1.0 %", "2.0 %", "2026-W11"): assert text in seen, text
-    assert cards.count("<figure") == 3 and weekly_text(facts).startswith("week 2026-W11: 3 things need somebody; 21 batches, 2,100 pages\nhigh    model-1: BRISQUE")
+    assert cards.count("<figure") == 3
+    assert weekly_text(facts).startswith("week 2026-W11: 3 things need somebody; 21 batches, 2,100 pages\nhigh    model-1: BRISQUE")
 
 
 @pytest.mark.parametrize("facts, said", [({}, "No model is known yet"), (week(0), "No model is known yet"), (week(2), "All is well"),
@@ -442,9 +469,10 @@ def test_many_models_and_hostile_names_stay_within_bounds(tmp_path):
 
 
 def test_facts_that_are_missing_cost_nothing_else(tmp_path):
-    for facts in (week(2, since=None), week(1, incidents=None), week(1, incidents=[{}], jobs=[{}], undelivered=[{}]), week(1, models=[{}, {"model": None, "series": [{}]}]),
+    for facts in (week(2, since=None), week(1, incidents=None), week(1, incidents=[{}, {"since": "soon", "recovered": 7}], jobs=[{}],
+                                                                     undelivered=[{}]), week(1, models=[{}, {"model": None, "series": [{}]}]),
                   week(1, models=[{"model": "m", "index": "no_such_metric", "batches": 1, "series": [{"time": DAY(10), "value": 1}]}])):
-        if {} not in facts["models"]: written(facts, tmp_path)
+        written(facts, tmp_path)
         weekly_text(facts)
 
 
@@ -482,10 +510,12 @@ def test_a_week_of_the_daily_job(measured):
     assert (model["batches"], model["pages"], model["unreadable"]) == (6, 19, 1), "the days from the 10th to the 15th"
     assert [f["batch"] for f in model["failing"]] == MARCH[-2:] and all(f["value"] > f["limit"] for f in model["failing"])
     assert model["worst"][0]["uri"].split("/")[-2] in MARCH[-2:] and len(model["series"]) == 15
-    assert [i["state"] for i in review.facts["incidents"]] == ["open"] and review.attention["model"][0] == "m" and review.severity in ("medium", "high")
+    assert [i["state"] for i in review.facts["incidents"]] == ["open"] and review.attention["model"][0] == "m" and review.severity in ("medium",
+            "high")
     for text in (MARCH[-1], "BRISQUE", review.facts["incidents"][0]["incident"]): assert text in html
     assert weekly_review(DAY(16), store=store, home=str(folder)).report == review.report and Path(review.report).read_text(encoding="utf-8") == html
-    assert before[0].equals(store.series("m", "brisque")) and before[1].equals(store.events()) and before[2] == len(store.baselines()), "looking changes nothing"
+    assert before[0].equals(store.series("m",
+                                         "brisque")) and before[1].equals(store.events()) and before[2] == len(store.baselines()), "looking changes nothing"
 
 
 def test_a_batch_belongs_to_one_week(measured):
@@ -502,11 +532,13 @@ def test_points_of_any_kind_make_a_week(tmp_path):
         set_model(store, "silent", index="brisque")
         review = weekly_review(DAY(16), store=store, home=str(tmp_path))
         only = weekly_review(DAY(16), models=["silent"], store=store, home=str(tmp_path))
-        with pytest.raises(JobError, match="among plain, silent, got other"): weekly_review(DAY(16), models=["plain", "other"], store=store, home=str(tmp_path))
+        with pytest.raises(JobError, match="among plain, silent, got other"): weekly_review(DAY(16), models=["plain", "other"], store=store,
+                home=str(tmp_path))
         for days in (0, 400, 1.5, True):
             with pytest.raises(SettingsError, match="1 to 366 days"): weekly_review(DAY(16), days=days, store=store, home=str(tmp_path))
     assert [m["batches"] for m in review.facts["models"]] == [6, 0] and review.severity == "high"
-    assert [d["severity"] for d in review.facts["models"][0]["drift"]] == ["high", "none"] and [m["model"] for m in only.facts["models"]] == ["silent"]
+    assert [d["severity"] for d in review.facts["models"][0]["drift"]] == ["high",
+                                                                           "none"] and [m["model"] for m in only.facts["models"]] == ["silent"]
     assert "Drift inputs 1.90" in review.text and "silent: no batch in this week" in review.text
 
 

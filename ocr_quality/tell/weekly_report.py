@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from ..core import MetricError, parse_time
+from ..core import MetricError, TimeError, parse_time
 from ..metrics import metric_info
 from .change import metric_words
 from .numbers import LEVELS, amount, finite, items, level, line, share, some, worst_level
@@ -32,7 +32,8 @@ def _words(series) -> str:
 
 def _when(value) -> str:
     "An instant for people; a dash where there is none"
-    return when(parse_time(value)) if value is not None and not pd.isna(value) else "–"
+    try: return when(parse_time(value))
+    except TimeError: return line(value, 40) or "–"
 
 def _over(incident: Mapping) -> bool: return incident.get("state") in ("recovered", "closed")
 
@@ -117,7 +118,7 @@ def _unit(series) -> str:
 
 def _chart(m: Mapping, facts: Mapping) -> str:
     "The model's index over the last weeks, this week marked"
-    frame = pd.DataFrame(items(m.get("series")), columns=["time", "value", "lower", "upper", "verdict", "batch"])
+    frame = pd.DataFrame([r for r in items(m.get("series")) if _when(r.get("time"))[:1].isdigit()], columns=["time", "value", "lower", "upper", "verdict", "batch"])
     frame = frame.assign(**{c: [finite(v) for v in frame[c]] for c in ("value", "lower", "upper")})
     frame = frame.assign(time=pd.to_datetime([parse_time(t) for t in frame["time"]], utc=True))
     if frame["value"].notna().sum() == 0: return ""
