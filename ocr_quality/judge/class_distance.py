@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['total_variation', 'jensen_shannon', 'class_psi', 'chi_square', 'class_changes']
 
-# %% ../../nbs/judge/45_class_distance.ipynb #a950e31f
+# %% ../../nbs/judge/45_class_distance.ipynb #a37409c4
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from scipy import stats
@@ -17,7 +18,7 @@ from scipy.special import rel_entr, xlogy
 from .distance import Distance, stability_index
 from .multiplicity import holm
 from .power import too_few, too_few_note
-from .resample import BLOCK, interval, null_summary, permutation_p, redraw, relabel
+from .resample import BLOCK, ball, null_summary, permutation_p, redraw, relabel
 
 # %% ../../nbs/judge/45_class_distance.ipynb #2cc9ba64
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def _answers(sample, which: str) -> _Answers:
     for row in rows: total.update(row)
     return _Answers(dict(total), rows, len(rows), missing)
 
-# %% ../../nbs/judge/45_class_distance.ipynb #07f1beec
+# %% ../../nbs/judge/45_class_distance.ipynb #b601d57f
 @dataclass(frozen=True)
 class _Table:
     "Both samples, a column a class"
@@ -67,7 +68,7 @@ class _Table:
     @classmethod
     def of(cls, a: _Answers, b: _Answers):
         classes = sorted({c for s in (a, b) for c, v in s.total.items() if v > 0}, key=str)
-        total = (np.array([s.total.get(c, 0.0) for c in classes]) for s in (a, b))
+        total = (np.array([s.total.get(c, 0) for c in classes], float) for s in (a, b))
         if a.rows is None and b.rows is None: return cls(classes, *total, None, b.n, a.n)
         listed = [s.rows if s.rows is not None else [{c: 1} for c, v in s.total.items() for _ in range(int(v))] for s in (b, a)]
         rows = np.array([[row.get(c, 0.0) for c in classes] for sample in listed for row in sample]).reshape(-1, len(classes))
@@ -76,8 +77,8 @@ class _Table:
     def shuffled(self, permutations: int, seed: int) -> Iterator[np.ndarray]:
         "Current amounts `(rows, classes)` under shuffled labels, in blocks"
         if self.rows is None:
-            counts = (self.reference + self.current).astype(np.int64)
-            yield np.random.default_rng(seed).multivariate_hypergeometric(counts, self.n, size=permutations, method="marginals").astype(float)
+            counts, rng = (self.reference + self.current).astype(np.int64), np.random.default_rng((seed, crc32(self.current.tobytes())))
+            yield rng.multivariate_hypergeometric(counts, self.n, size=permutations, method="marginals").astype(float)
         else:
             for labels in relabel(self.n, self.n + self.m, permutations, seed): yield labels @ self.rows
 
@@ -98,7 +99,7 @@ class _Table:
         k = np.arange(max(0, self.n - second), min(self.n, first) + 1)
         return np.stack([k, self.n - k], axis=1).astype(float), stats.hypergeom.pmf(k, first + second, first, self.n)
 
-# %% ../../nbs/judge/45_class_distance.ipynb #238170e8
+# %% ../../nbs/judge/45_class_distance.ipynb #1d3fe514
 def _note(table: _Table, new: tuple, missing: int, missing_reference: int) -> str:
     "What a reader must know of the samples"
     said = [f"{k} of {k + count} {which} images have no answer and are left out." for k, count, which in
@@ -130,6 +131,7 @@ def _compare(
     permutations: int,
     resamples: int,
     seed: int,
+    strayed: Callable | None = None,  # How far redrawn amounts are from the observed ones: both of the current sample, both of the reference
     p: Callable = lambda table: None,  # A p-value of the `_Table` for more than two classes; None: by permutation
 ) -> Distance:
     "A distance of classes with all that belongs to it"
@@ -145,10 +147,12 @@ def _compare(
     elif permutations:
         found["null_mean"], found["null_q99"] = null_summary(null)
         if found["p"] is None: found["p"] = permutation_p(value, null)
-    if resamples: found["low"], found["high"] = interval(value, np.concatenate([of(*x) for x in table.redrawn(resamples, seed)]), least=0.0)
+    if resamples:
+        far = [strayed(drawn, table.current[None], again, table.reference[None]) for drawn, again in table.redrawn(resamples, seed)]
+        found["low"], found["high"] = ball(value, np.concatenate(far))
     return Distance(name, value, **said, **found, note=note)
 
-# %% ../../nbs/judge/45_class_distance.ipynb #e237397f
+# %% ../../nbs/judge/45_class_distance.ipynb #c7bcda62
 def _shares(amounts: np.ndarray) -> np.ndarray:
     "Amounts `(rows, classes)` as shares; none of anything stays 0"
     return amounts / np.maximum(amounts.sum(1, keepdims=True), np.finfo(float).tiny)
@@ -162,9 +166,10 @@ def total_variation(
 ) -> Distance:  # In shares of answers, 0 to 1
     "Total variation distance of classes; the smallest probability of an answer that must have changed (Levin and Peres 2017, section 4.1)"
     def of(current, reference): return np.abs(_shares(current) - _shares(reference)).sum(1) / 2
-    return _compare("total_variation", of, reference, current, "share of answers", permutations, resamples, seed)
+    def strayed(drawn, now, again, before): return np.abs(_shares(drawn) - _shares(now) - _shares(again) + _shares(before)).sum(1) / 2
+    return _compare("total_variation", of, reference, current, "share of answers", permutations, resamples, seed, strayed)
 
-# %% ../../nbs/judge/45_class_distance.ipynb #e2d29b75
+# %% ../../nbs/judge/45_class_distance.ipynb #24ee7cc8
 def jensen_shannon(
     reference: Mapping | Iterable,  # As for `total_variation`
     current: Mapping | Iterable,  # The same
@@ -177,20 +182,20 @@ def jensen_shannon(
         a, b = _shares(current), _shares(reference)
         middle = (a + b) / 2
         return np.sqrt(np.maximum((rel_entr(a, middle) + rel_entr(b, middle)).sum(1) / 2 / np.log(2), 0.0))
-    return _compare("jensen_shannon", of, reference, current, "", permutations, resamples, seed)
+    def strayed(drawn, now, again, before): return of(drawn, now) + of(again, before)
+    return _compare("jensen_shannon", of, reference, current, "", permutations, resamples, seed, strayed)
 
-# %% ../../nbs/judge/45_class_distance.ipynb #1cbfeb8b
+# %% ../../nbs/judge/45_class_distance.ipynb #8359293d
 def class_psi(
     reference: Mapping | Iterable,  # As for `total_variation`
     current: Mapping | Iterable,  # The same
     permutations: int = 999,  # As for `total_variation`
-    resamples: int = 0,  # As for `total_variation`
     seed: int = 0,  # Same seed, same result
 ) -> Distance:  # In nats
     "Population stability index of classes; one that a sample lacks counts there as half an answer; biased upwards at small samples"
-    return _compare("psi", stability_index, reference, current, "nats", permutations, resamples, seed)
+    return _compare("psi", stability_index, reference, current, "nats", permutations, 0, seed)
 
-# %% ../../nbs/judge/45_class_distance.ipynb #ae01afbb
+# %% ../../nbs/judge/45_class_distance.ipynb #96d7af44
 def _expected(current: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Amounts expected in each sample if the shares were equal"
     both = current + reference
@@ -202,7 +207,6 @@ def chi_square(
     current: Mapping | Iterable,  # The same
     g_test: bool = False,  # Likelihood ratio (G) instead of Pearson's sum of squares
     permutations: int = 999,  # As for `total_variation`
-    resamples: int = 0,  # As for `total_variation`
     seed: int = 0,  # Same seed, same result
 ) -> Distance:  # The statistic, without a unit; it grows with the samples, so it is no effect size
     "Test of equal class shares: Pearson's chi-square (1900) or Wilks' G (1938)"
@@ -214,7 +218,7 @@ def chi_square(
         current, reference = table.current[None], table.reference[None]
         if table.rows is not None or min(e.min() for e in _expected(current, reference)) < 5: return None
         return float(stats.chi2.sf(of(current, reference)[0], max(len(table.classes) - 1, 1)))
-    return _compare("g_test" if g_test else "chi_square", of, reference, current, "", permutations, resamples, seed, p)
+    return _compare("g_test" if g_test else "chi_square", of, reference, current, "", permutations, 0, seed, p=p)
 
 # %% ../../nbs/judge/45_class_distance.ipynb #b218feb1
 def _class_p(table: _Table, permutations: int, seed: int) -> np.ndarray:

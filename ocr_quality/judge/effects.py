@@ -51,7 +51,7 @@ def feature_effect(
     sd = max(a.std(ddof=1), notable(name, float(np.median(a)), 0.0) / 2 if name in NOTABLE else 0.0) or np.concatenate([a, b]).std(ddof=1)
     if not sd > 1e-12: return row | {"effect": 0.0, "null": 0.0, "shift": 0.0, "ks": 0.0}
     return row | {"effect": apart.value / sd, "null": apart.null_mean / sd, "shift": apart.shift / sd, "direction": direction(name, a, b),
-                  "ks": ks(a, b, permutations=0).value}
+                  "ks": ks(a, b, permutations=0, exact=False).value}
 
 # %% ../../nbs/judge/51_effects.ipynb #47f1d001
 LEGIBILITY = ("sharpness", "contrast", "noise", "unevenness", "clipped", "blockiness")

@@ -179,12 +179,13 @@ def _copy(inputs: list[LogFile], path: Path, keep: _Keep, state: str) -> None:
 
 def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     "The rows of `tables` in fewer, larger tables"
-    held: list[pa.Table] = []
+    held, rows, size = [], 0, 0
     for table in tables:
         held.append(table)
-        if sum(map(len, held)) >= _ROWS or sum(t.nbytes for t in held) >= _ROW_BYTES:
+        rows, size = rows + len(table), size + table.nbytes
+        if rows >= _ROWS or size >= _ROW_BYTES:
             yield pa.concat_tables(held)
-            held = []
+            held, rows, size = [], 0, 0
     if held: yield pa.concat_tables(held)
 
 def file_bytes(table: pa.Table) -> bytes:

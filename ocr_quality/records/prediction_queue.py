@@ -76,6 +76,7 @@ class Queue:
         self.most_rows, self.most_bytes, self._lock = rows, size, threading.RLock()
         self._calls: deque[Call] = deque()
         self.rows = self.bytes = self.shots = 0
+        self.pixels = 0  # Of the bytes, those of pictures
         self.loose = 0  # Bytes of rows that are in no file yet
 
     def __len__(self) -> int: return len(self._calls)
@@ -84,11 +85,13 @@ class Queue:
         "Take a call, without its picture where that has no room; why not, if the call itself has none"
         with self._lock:
             if self.rows >= self.most_rows or self.bytes + call.size > self.most_bytes: return "queue full: the store does not take the rows as fast"
-            if call.shot.size and self.bytes + call.size + call.shot.size > self.most_bytes:
+            after = self.bytes + call.size + call.shot.size
+            if call.shot.size and (self.pixels + call.shot.size > 3 * self.most_bytes // 4 or after > self.most_bytes):
                 call = replace(call, shot=call.shot.without("not measured: too many pictures waiting"))
             self._calls.append(call)
             self.rows += 1
             self.bytes += call.size + call.shot.size
+            self.pixels += call.shot.size
             self.loose += call.size
             if call.shot.source is not None: self.shots += 1
         return None
@@ -101,9 +104,10 @@ class Queue:
             if call.shot.source is not None: self.shots -= 1
             return call
 
-    def held(self, rows: int = 0, size: int = 0, loose: int = 0) -> None:
+    def held(self, rows: int = 0, size: int = 0, loose: int = 0, pixels: int = 0) -> None:
         "Correct what is held by so much"
         with self._lock:
             self.rows += rows
             self.bytes += size
             self.loose += loose
+            self.pixels += pixels

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from time import monotonic
 
+import pyarrow as pa
+
 from ..core import PAGE, REASON, TIME, URI
 from ..logs import get_logger
 from .generations import KeptLog, file_bytes
@@ -24,6 +26,7 @@ from .prediction_image import measure_boxes, measure_shot
 from .prediction_queue import Call, Losses, Queue
 from .prediction_row import (EVENT_ID, HEIGHT, PREDICTION_REASON, WIDTH, clean_row, day_us, instant_us, reason_text,
                                                 rows_table)
+from .tables import fit, unify
 
 # %% ../../nbs/records/35_prediction_writer.ipynb #09c87418
 def row_of(
@@ -47,6 +50,9 @@ def row_of(
     if REASON in seen: losses.add("image", seen[REASON], event_id=call.event_id)
     return seen | measure_boxes(row, metrics) | row | {EVENT_ID: call.event_id, TIME: us, PREDICTION_REASON: reason_text(notes)}
 
+_SLICE, _PART = 50, 200  # Calls, and rows, between two pauses: some 2 ms
+_PAUSE_S = 0.0002
+
 @dataclass
 class DayFile:
     "A Parquet file on its way to the store; its name stays the same however often it is tried"
@@ -54,6 +60,15 @@ class DayFile:
     name: str
     data: bytes
     rows: int
+
+def _table(rows: list[dict]) -> pa.Table:
+    "The rows as a table, made in small parts, as Arrow holds Python's lock while it reads Python's objects"
+    parts = []
+    for start in range(0, len(rows), _PART):
+        if parts: time.sleep(_PAUSE_S)
+        parts.append(rows_table(rows[start : start + _PART]))
+    schema = unify(p.schema for p in parts)
+    return pa.concat_tables(fit(p, schema) for p in parts)
 
 def day_files(
     rows: list[dict],  # From `row_of`
@@ -64,7 +79,7 @@ def day_files(
     for row in rows: days.setdefault(day_us(row[TIME]), []).append(row)
     made = []
     for day, some in days.items():
-        try: made.append(DayFile(day, unique_part(), file_bytes(rows_table(some)), len(some)))
+        try: made.append(DayFile(day, unique_part(), file_bytes(_table(some)), len(some)))
         except Exception as e:
             if len(some) == 1: losses.add("row", f"cannot be stored: {type(e).__name__}: {e}", event_id=some[0][EVENT_ID])
             else: made += [f for row in some for f in day_files([row], losses)]
@@ -85,8 +100,6 @@ class Plan:
     queue_bytes: int
     workers: int
 
-_SLICE = 50  # Calls between two pauses, some 2 ms
-_PAUSE_S = 0.0002
 _BACKOFF_S = 30  # The longest time between two tries
 
 class Writer:
@@ -101,6 +114,8 @@ class Writer:
         self.logged = self.written = 0
         self.deadline: float | None = None  # After which no picture is measured any more
         self.closed, self._wake, self._thread, self._pool, self._starting = False, threading.Event(), None, None, threading.Lock()
+        self._asked = self._told = 0  # Flushes asked for, and the latest one that is done
+        self._ended, self._answer = False, threading.Condition()
 
     def put(self, call: Call) -> None:
         "Take a call, or count it as lost; wakes the thread where there is reason to"
@@ -115,19 +130,30 @@ class Writer:
     def _start(self) -> None:
         with self._starting:
             if self._thread is not None or self.closed: return
-            self._thread = threading.Thread(target=self._run, name=f"predictions of {self.plan.model}", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=f"predictions of {self.plan.model}", daemon=True)
+            try: thread.start()
+            except RuntimeError: return  # the interpreter is ending: what is queued is written by `flush`
+            self._thread = thread
 
     def _run(self) -> None:
         "The thread's work, until the log is closed"
-        while not self.closed:
+        while not self._ended:
             self._wake.wait(self._pause())
             self._wake.clear()
+            asked = self._asked
             try:
-                with self.lock: self.step()
+                with self.lock: done = self.step(force=asked > self._told)
             except BaseException as e:
                 self.losses.add("store", f"the writer failed: {type(e).__name__}: {e}")
+                done = False
                 time.sleep(1)
+            if done and asked > self._told: self._tell(asked)
+
+    def _tell(self, asked: int) -> None:
+        "Say that a flush is done"
+        with self._answer:
+            self._told = max(self._told, asked)
+            self._answer.notify_all()
 
     def _due(self) -> bool:
         "Whether what has come is to be written"
@@ -138,6 +164,7 @@ class Writer:
 
     def _pause(self) -> float | None:
         "Seconds until there is something to do; None: until somebody says so"
+        if self._asked > self._told: return 0.0 if not self.failures else min(0.1 * 2**self.failures, _BACKOFF_S)
         if self._due(): return 0.01
         ends = ([self.again_at] if self.files else []) + ([self.since + self.plan.flush_s] if self.since is not None else [])
         return max(min(ends) - monotonic(), 0.01) if ends else None
@@ -156,7 +183,8 @@ class Writer:
             left -= _SLICE
             self.rows += self._map(self._row, calls)
             self.size += sum(c.size for c in calls)
-            self.queue.held(size=-sum(c.shot.size for c in calls))
+            pixels = sum(c.shot.size for c in calls)
+            self.queue.held(size=-pixels, pixels=-pixels)
             if force: continue
             time.sleep(_PAUSE_S)
             if self.since is not None and monotonic() - self.since >= self.plan.flush_s: return
@@ -209,21 +237,20 @@ class Writer:
         if self.failures == 1: get_logger(__name__).warning("predictions of %s are kept and tried again: %s", self.plan.model, e)
 
     def flush(self, timeout_s: float) -> bool:
-        "Write what waits, on this thread; whether it is all on the store before the time is over"
-        end = monotonic() + timeout_s
-        while True:
-            if self.lock.acquire(timeout=max(end - monotonic(), 0)):
-                try: done = self.step(force=True)
-                finally: self.lock.release()
-                if done: return True
-            left = end - monotonic()
-            if left <= 0: return False
-            time.sleep(min(0.2 * 2 ** min(self.failures, 5), left))
+        "Have everything written; whether it is all on the store before the time is over"
+        with self._answer: self._asked = asked = self._asked + 1
+        if self._thread is None or not self._thread.is_alive():
+            with self.lock: done = self.step(force=True)
+            if done: self._tell(asked)
+            return done
+        self._wake.set()
+        with self._answer: return self._answer.wait_for(lambda: self._told >= asked, timeout_s)
 
     def close(self, timeout_s: float) -> bool:
         "Take no more calls, write what waits, end the thread; whether every row is on the store. What is not is lost and counted"
         self.closed, self.deadline = True, monotonic() + timeout_s
         done = self.flush(timeout_s)
+        self._ended = True
         self._wake.set()
         if self._pool: self._pool.shutdown(wait=False)
         if not done: self.losses.add("row", "the log was closed before the store took them", self.queue.rows)

@@ -10,7 +10,6 @@ import atexit
 import os
 import secrets
 import sys
-import weakref
 from collections.abc import Iterable, Sequence
 from itertools import count
 from time import time_ns
@@ -28,8 +27,8 @@ from .prediction_row import AREAS, BOXES, CONFIDENCE, MASK, MODEL_VERSION, PREDI
 from .prediction_writer import Plan, Writer
 from .upkeep import compact, erase, retain
 
-# %% ../../nbs/records/36_predictions.ipynb #d6db54ab
-_LOGS: "weakref.WeakSet[PredictionLog]" = weakref.WeakSet()
+# %% ../../nbs/records/36_predictions.ipynb #eeb90935
+_LOGS: "set[PredictionLog]" = set()  # Those that are not closed, so that one that nobody holds any more is still written
 _BASE_BYTES, _MORE_BYTES = 600, 60  # Of a call, and of each further value, roughly
 
 def _weight(value: object) -> int:
@@ -65,6 +64,8 @@ class PredictionLog:
         self._measured = bool(self.plan.metrics)
         self._fresh()
         _LOGS.add(self)
+        process = sys.modules.get("multiprocessing.process")
+        if process and process.parent_process() is not None: _finalize()
 
     def _fresh(self) -> None:
         "Begin with nothing: at first, and in a forked child"
@@ -89,8 +90,9 @@ class PredictionLog:
     ) -> str:  # The event id
         "Log one prediction. Returns at once, raises nothing, and waits for nobody"
         now, ident = time_ns(), f"{self._prefix}-{self._next():x}"
+        if model_version is None: model_version = self.model_version
         values = {PREDICTED: predicted, CONFIDENCE: confidence, SCORES: scores, BOXES: boxes, AREAS: areas, MASK: mask, TEXT: text,
-                  TEXT_CONFIDENCE: text_confidence, TIME: time, MODEL_VERSION: self.model_version if model_version is None else model_version, URI: uri}
+                  TEXT_CONFIDENCE: text_confidence, TIME: time, MODEL_VERSION: model_version, URI: uri}
         try:
             if event_id is not None: ident = event_id if type(event_id) is str and event_id else str(event_id) or ident
             size = _BASE_BYTES
@@ -110,7 +112,9 @@ class PredictionLog:
         for held in (values, columns):
             for name, value in list(held.items()):
                 try: held[name] = still(value)
-                except Exception as other: notes.append(f"{name}: {type(other).__name__}: {held.pop(name) and ''}cannot be copied")
+                except Exception as other:
+                    notes.append(f"{name}: cannot be copied, {type(other).__name__}")
+                    del held[name]
         try: self._writer.put(Call(now, ident, _NO_SHOT, values | {"notes": notes}, columns, _BASE_BYTES))
         except Exception as again: self._writer.losses.add("row", f"{type(again).__name__}: {again}", event_id=ident)
 
@@ -171,11 +175,11 @@ def _close_all() -> None:
 def _begin_anew() -> None:
     "In a forked child: every log begins with nothing, and its end is seen to"
     for log in list(_LOGS): log._fresh()
-    process = sys.modules.get("multiprocessing.util")
-    if process: process.register_after_fork(_LOGS, _finalize)
+    util = sys.modules.get("multiprocessing.util")
+    if util: util.register_after_fork(_LOGS, _finalize)
 
-def _finalize(logs: object) -> None:
-    "Have `multiprocessing` call us at the end of a child that it has started"
+def _finalize(logs: object = None) -> None:
+    "Have `multiprocessing` call us at the end of this process, a child that it has started"
     from multiprocessing.util import Finalize
     Finalize(None, _close_all, exitpriority=100)
 
