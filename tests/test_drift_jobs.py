@@ -134,10 +134,12 @@ def test_flags_files_and_exit_codes(sets, tmp_path, monkeypatch, home):
     monkeypatch.chdir(tmp_path)
     assert cli("baseline", "--data-dir", sets / "january", "--metrics", "contrast", "--output", "b.json").exit_code == 0
     done = cli("monitor", "--data-dir", sets / "june", "--baseline", "b.json", "--output", "out/report.json", "--html")
-    assert done.exit_code == 0 and "high" in done.output and sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
+    assert done.exit_code == 0 and "high" in done.output
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
     assert cli("monitor", sets / "june", "--baseline", "b.json", "--gate", "--quiet").exit_code == 1
     assert cli("monitor", sets / "may", "--baseline", "b.json", "--gate").exit_code == 0
-    done = cli("compare", "--data-dir-1", sets / "january", "--data-dir-2", sets / "dark", "--output", "c.json", "--html", "--json", "--metrics", "none")
+    two = ("--data-dir-1", sets / "january", "--data-dir-2", sets / "dark")
+    done = cli("compare", *two, "--output", "c.json", "--html", "--json", "--metrics", "none")
     assert done.exit_code == 0 and json.loads(done.stdout) == json.loads((tmp_path / "c.json").read_text())
     assert (tmp_path / "report.html").stat().st_size < 2e6
     assert "the inputs are different" in cli("compare", sets / "january", sets / "dark", "--metrics", "none").output
@@ -150,8 +152,9 @@ def test_flags_files_and_exit_codes(sets, tmp_path, monkeypatch, home):
     (("baseline", "{t}"), "got none"), (("baseline", "{s}/nowhere"), "got"), (("monitor", "{s}/may", "--baseline", "{t}/no.json"), "not found"),
     (("monitor", "{s}/may", "--baseline", "{s}/may/00.png"), "as JSON"), (("baseline", "{s}/may", "--model", "{t}/m.pt"), "onnx"),
     (("baseline", "{s}/may", "--model", "{t}/bad.onnx"), "onnxruntime can load"), (("compare", "{s}/may"), "second source"),
-    (("compare", "{s}/may", "{s}/june", "--model-2", "x.onnx"), "--model"), (("check", "{s}/may"), "--model"),
-    (("check", "--model", "m"), "--since and --until"), (("check", "{s}/may", "--model", "nobody"), "drift baseline FOLDER --keep nobody"),
+    (("compare", "{s}/may", "{s}/june", "--model-2", "x.onnx"), "--model"),
+    (("check", "{s}/may"), "--model"), (("check", "--model", "m"), "--since and --until"),
+    (("check", "{s}/may", "--model", "nobody"), "drift baseline FOLDER --keep nobody"),
     (("monitor", "{s}/may", "--baseline", "{t}/b.json", "--alpha", "2"), "alpha"), (("baseline", "{s}/may", "--metrics", "brisk"), "expected metrics"),
 ])
 def test_what_goes_wrong_is_one_line_and_exit_code_2(args, says, sets, tmp_path, home, baseline):
@@ -190,7 +193,9 @@ def test_profiles_of_halves_add_up_to_that_of_the_whole(sets, tmp_path):
 
 @pytest.mark.parametrize("workers, chunk, batch_size", [(1, 256, 1), (3, 5, 4), (2, 1, 8)])
 def test_rows_do_not_depend_on_how_the_work_is_cut(sets, workers, chunk, batch_size):
-    def rows(**more): return [json.loads(f.drop(columns="fingerprint").to_json(orient="records", date_format="iso")) for f, _ in look(sets / "may", FEW, progress=False, **more)]
+    def rows(**more):
+        frames = (f.drop(columns="fingerprint") for f, _ in look(sets / "may", FEW, progress=False, **more))
+        return [json.loads(f.to_json(orient="records", date_format="iso")) for f in frames]
     want = [r for f in rows(model=Says(), workers=1) for r in f]
     model = Says()
     got = rows(model=model, workers=workers, chunk=chunk, batch_size=batch_size)
@@ -414,7 +419,8 @@ def test_callbacks_are_told_and_may_fail(tmp_path, sets, kept, store):
         told["end"].append(row["batch"])
         row.clear()
         raise OSError("pager is out")
-    source, hooks = days(tmp_path / "in", sets, "may", "june"), dict(on_batch_end=breaks, on_verdict=told["verdict"].append, on_alert=told["alert"].append)
+    source = days(tmp_path / "in", sets, "may", "june")
+    hooks = dict(on_batch_end=breaks, on_verdict=told["verdict"].append, on_alert=told["alert"].append)
     out = drift_check(source, "forms", store=store, **hooks)
     assert out.callback_errors == [f"on_batch_end of batch 2026-03-0{i}: OSError: pager is out" for i in (1, 2)]
     assert told["end"] == ["2026-03-01", "2026-03-02"] and [r["verdict"] for r in told["verdict"]] == ["pass", "fail"]
@@ -452,7 +458,8 @@ def test_logged_predictions_are_checked(home, store):
     with pytest.raises(SettingsError, match="since and until"): drift_check(model="forms", store=store)
     with pytest.raises(ProfileError, match="got none"): drift_check(model="forms", since="2026-04-01", until="2026-04-01", store=store)
     with PredictionLog("forms", model_version="8") as log: log.log(predicted="a", confidence=0.9, time="2026-03-11T08:00:00Z")
-    with pytest.raises(ProfileError, match="baseline of the model 8"): drift_check(model="forms", since="2026-03-11", until="2026-03-11", store=store)
+    with pytest.raises(ProfileError, match="baseline of the model 8"):
+        drift_check(model="forms", since="2026-03-11", until="2026-03-11", store=store)
 
 
 # The outside world -----------------------------------------------------------------------------------------------------------------
