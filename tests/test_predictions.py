@@ -676,6 +676,28 @@ def test_an_erasure_that_races_with_compactions_is_final(root):
     assert not any(g.encode() in left for g in gone)
 
 
+def test_what_is_erased_is_off_the_disk_when_it_returns(root):
+    for day in (1, 2): put(root, 3, date(2026, 3, day)), put(root, 3, date(2026, 3, day))
+    victim, before = ids(root)[4], {p: p.read_bytes() for p in Path(root).rglob("model=*/**/*.parquet")}
+    assert erase(KeptLog(root), [victim], dry_run=True)["rows"].tolist() == [1] and victim in ids(root)
+    assert erase(KeptLog(root), [victim], "other").empty and erase(KeptLog(root), [victim])["rows"].tolist() == [1]
+    after = {p: p.read_bytes() for p in Path(root).rglob("*.parquet")}
+    assert not any(victim.encode() in data for data in after.values())
+    assert sum(after.get(p) == data for p, data in before.items()) == 3 and len(after) == 4 and len(ids(root)) == 11
+
+
+def test_a_file_written_again_after_it_was_compacted_away_is_dead(root):
+    log, name = KeptLog(root), unique_part()
+    data = file_bytes(pa.table({"event_id": ["a"], "time": pa.array([AT], pa.timestamp("us", "UTC"))}))
+    log.put(data, "m", DAY, name), put(root, 2)
+    for _ in range(3):
+        for _ in range(2): compact(log), put(root, 1)  # the second one no longer sees the file
+        log.put(data, "m", DAY, name)  # its writer has had no answer
+        assert ids(root).count("a") == 1 and len(ids(root)) >= 3
+    compact(log)
+    assert ids(root).count("a") == 1 and len(KeptLog(root).files()) == 1 and len(list(Path(root).rglob("*.parquet"))) == 1
+
+
 def test_a_rewriting_does_not_bring_back_what_was_retained_away_meanwhile(root, monkeypatch):
     for _ in range(3): put(root, 5)
     real, calls = KeptLog._publish, []
@@ -735,7 +757,10 @@ def test_every_form_and_condition_reads_the_same_rows(logs):
     assert frame["n"].tolist() == table["n"].to_pylist() == [r[0] for r in relation.fetchall()] == list(range(13, 20))
     assert log.read(where=(pc.field("n") > 4) & (pc.field("n") < 7))["n"].tolist() == [5, 6]
     assert log.read(since="2026-03-02", until="2026-03-03", columns=["n"])["n"].tolist() == list(range(4, 12))
-    assert log.read(to="duckdb").aggregate("predicted, count(*) c").order("predicted").fetchall() == [("a", 10), ("b", 10)]
+    for n in range(3): log.log(n=100 + n, predicted="c", time=f"2026-04-01T0{n}:00:00Z")
+    assert log.read(since="2026-04-01T01:00:00Z", columns=["n"])["n"].tolist() == [101, 102]
+    assert log.read(since="2026-04-01", until="2026-04-01T02:00:00+01:00", columns=["n"])["n"].tolist() == [100, 101]
+    assert log.read(until="2026-03-31", to="duckdb").aggregate("predicted, count(*) c").order("predicted").fetchall() == [("a", 10), ("b", 10)]
     for bad in ("nonsense >", "nowhere = 1", "n; drop table x", pc.field("nowhere") > 1, "(select count(*) from read_csv('/etc/passwd')) > 0"):
         with pytest.raises(StoreError, match="correct it"): log.read(where=bad)
     with pytest.raises(StoreError, match="choose one"): log.read(to="polars")
