@@ -4,7 +4,7 @@
 
 The pages of 1 megapixel are drawn by the package's own generator on tinted paper with grain, and pass through JPEG. Each side of a ratio is
 run in turn within a round, in one process; a ratio is the median of the rounds'. The model is a small convolutional network for 224 x 224 pixels,
-run by onnxruntime in one thread; where onnxruntime is not installed it is left out. Memory is that of processes of their own.
+run by onnxruntime in one thread; where it or the package onnx is not installed it is left out. Memory is that of processes of their own.
 """
 import argparse
 import os
@@ -72,20 +72,20 @@ def compare(what: str, aim: float, rounds: int, count: int, ours, theirs) -> Non
     print(f"  {what}: {b:.2f} ms an image, {ratio:.2f} times {a:.2f} ms (aim: at most {aim:g}{'' if ratio <= aim else '; MISSED'})", flush=True)
 
 
-def with_model(files: list[Path], rounds: int) -> None:
-    "The model's part, its own time being that of onnxruntime on inputs that are ready"
-    try: import onnxruntime  # noqa: F401
-    except ImportError: return print("  with a model: left out, onnxruntime is not installed")
-    from bench_profile_model import small_model
-    model = small_model(files[0].parent.parent / "model")
-    one = model.prepare(cv2.imread(str(files[0]))[..., ::-1])
-    batch = np.stack([one] * 8)
+def with_model(files: list[Path], rounds: int, top: Path) -> None:
+    "The model's part, its own time being that of onnxruntime on inputs that are ready, a batch of 8 at a time"
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+    try: from models_made import mobile_onnx
+    except ImportError as e: return print(f"  with a model: left out, {e.name} is not here")
+    from ocr_quality.models.runtime import load_model
+    model = load_model(mobile_onnx(top / "mobile.onnx"), threads=1)
+    batch = np.stack([model.prepare(cv2.imread(str(files[0]))[..., ::-1])] * 8)
     def own() -> float:
         start = time.perf_counter()
         for _ in range(len(files) // 8): model.run(batch)
         return time.perf_counter() - start
     own()
-    print(f"  the runtime's own time: {own() / len(files) * 1e3:.2f} ms an image")
+    print(f"  onnxruntime's own time: {own() / len(files) * 1e3:.2f} ms an image")
     compare("with a small ONNX model", 1.2, rounds, len(files), lambda: profiled(files, [], model), lambda: decoded(files) + own())
 
 
@@ -102,7 +102,7 @@ def main(count: int, rounds: int) -> None:
         compare("pixel statistics only", 2.5, rounds, count, lambda: profiled(files, []), lambda: decoded(files))
         quality = lambda rgb: measure(cv2.cvtColor(rgb, cv2.COLOR_BGR2GRAY))  # noqa: E731
         compare("with the quality metrics", 1.2, rounds, count, lambda: profiled(files), lambda: decoded(files, quality))
-        if os.environ.get("SKIP_MODEL") is None: with_model(files, rounds)
+        with_model(files, rounds, top)
         for what in ("pixels", "all"): memory(top, pages, what)
     finally: shutil.rmtree(top)
 

@@ -42,30 +42,32 @@ def checked_answer(
     if not -ROUNDING <= value <= 1 + ROUNDING: return row | {PREDICTED: None, CONFIDENCE: None, NO_ANSWER: f"confidence outside 0 to 1: {value:.4g}"}
     return row | {CONFIDENCE: min(max(value, 0.0), 1.0)}
 
-def _rows(model, images: list[np.ndarray]) -> list[dict]:
-    "What the model says of some images; as many rows as images"
-    said = [p if isinstance(p, dict) else p.row() for p in model.predict(images)]
-    if len(said) != len(images): raise ValueError(f"{len(said)} predictions for {len(images)} images")
-    return [checked_answer(row) for row in said]
+def _failed(e: Exception) -> dict:
+    "The row of an image that the model failed on"
+    get_logger(__name__).debug("the model failed on an image: %s: %s", type(e).__name__, e)
+    why = str(e) if isinstance(e, OcrQualityError) else f"{type(e).__name__}: {e}"
+    return {PREDICTED: None, CONFIDENCE: None, NO_ANSWER: f"prediction failed: {' '.join(why.split())[:200]}"}
+
+def _answers(predict: Callable[[list], list], items: list) -> list[dict]:
+    "Rows for what `predict` says of items together, or if that fails of each by itself"
+    try:
+        said = [p if isinstance(p, dict) else p.row() for p in predict(items)]
+        if len(said) != len(items): raise ValueError(f"{len(said)} predictions for {len(items)} images")
+        return [checked_answer(row) for row in said]
+    except Exception as e: return [_failed(e)] if len(items) == 1 else [row for item in items for row in _answers(predict, [item])]
 
 def ask(
     model,  # An object with `predict`
     images: list[np.ndarray],  # (H, W, 3) RGB or (H, W) grey, uint8
 ) -> list[dict]:  # A row for each, with `prediction_reason` where it has no valid answer
     "Have a model answer images together; if that fails one by one, so that one image does not cost the others their answers"
-    colour = [np.ascontiguousarray(i) if i.ndim == 3 else cv2.cvtColor(i, cv2.COLOR_GRAY2RGB) for i in images]
-    try: return _rows(model, colour)
-    except Exception as e:
-        if len(images) > 1: return [row for image in colour for row in ask(model, [image])]
-        get_logger(__name__).debug("the model failed on an image of %s: %s: %s", images[0].shape, type(e).__name__, e)
-        why = str(e) if isinstance(e, OcrQualityError) else f"{type(e).__name__}: {e}"
-        return [{PREDICTED: None, CONFIDENCE: None, NO_ANSWER: f"prediction failed: {' '.join(why.split())[:200]}"}]
+    return _answers(model.predict, [np.ascontiguousarray(i) if i.ndim == 3 else cv2.cvtColor(i, cv2.COLOR_GRAY2RGB) for i in images])
 
 # %% ../../nbs/jobs/66_look.ipynb #b8b53bfa
 _COUNTS, _PICTURE = "_counts", "_picture"  # What a row holds for a while
 
-def _look_at(page: Page, file: File, metrics: list[str], asks: bool) -> dict:
-    "The row of one page, with its histogram and, if a model `asks` for it, its picture"
+def _look_at(page: Page, file: File, metrics: list[str], model) -> dict:
+    "The row of one page, with its histogram and what the model is to be asked"
     row = page_row(page, file, metrics)
     if page.reason is not None: return row
     pixels = page.gray if page.rgb is None else page.rgb
@@ -73,15 +75,22 @@ def _look_at(page: Page, file: File, metrics: list[str], asks: bool) -> dict:
     mean, sd = pixel_moments(counts)
     seen = {WIDTH: pixels.shape[1], HEIGHT: pixels.shape[0], "channels": 1 if page.rgb is None else 3, _COUNTS: counts}
     if "label" in file.tags: seen[LABEL] = file.tags["label"]
-    return row | seen | {PIXEL_MEAN: mean, PIXEL_SD: sd} | ({_PICTURE: pixels} if asks else {})
+    row |= seen | {PIXEL_MEAN: mean, PIXEL_SD: sd}
+    if model is None: return row
+    try: return row | {_PICTURE: model.ready(pixels) if hasattr(model, "ready") else pixels}
+    except Exception as e: return row | _failed(e)
 
 def _work(metrics: list[str], model, batch_size: int) -> Work:
     "What the threads do"
     def answer(rows: list[dict]) -> None:
-        for row, said in zip(rows, ask(model, [row.pop(_PICTURE) for row in rows]), strict=True): row.update(said)
+        held = [row.pop(_PICTURE) for row in rows]
+        said = _answers(model.answer, held) if hasattr(model, "ready") else ask(model, held)
+        for row, told in zip(rows, said, strict=True): row.update(told)
+    def holds(row: dict) -> int:
+        held = row.get(_PICTURE)
+        return 0 if held is None else held[0].nbytes if isinstance(held, tuple) else held.nbytes
     decode = {"colour": True, "grey": bool(metrics)}
-    holds = lambda row: row[_PICTURE].nbytes if _PICTURE in row else 0  # noqa: E731
-    return Work(lambda page, file: _look_at(page, file, metrics, model is not None), answer if model is not None else None,
+    return Work(lambda page, file: _look_at(page, file, metrics, model), answer if model is not None else None,
                 batch_size if model is not None else 1, holds, decode)
 
 # %% ../../nbs/jobs/66_look.ipynb #6ced4980
