@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['BATCH', 'PAGE', 'URI', 'METRIC', 'VALUE', 'TIME', 'MODEL', 'TAGS', 'REASON', 'VERDICT', 'LOWER', 'UPPER', 'CENTRE',
            'HISTORY', 'STATE', 'TAG_PREFIX', 'REASON_SUFFIX', 'LONGEST_SPAN', 'OcrQualityError', 'PageError',
-           'SourceError', 'EmptyBatchError', 'MetricError', 'MissingValue', 'TimeError', 'StoreError', 'SettingsError',
-           'AlertError', 'JobError', 'MissingExtraError', 'require', 'tag_column', 'reason_column', 'tags_of',
-           'parse_time', 'format_time', 'utc_now', 'parse_day', 'parse_span', 'check_zone', 'Settings', 'told_wrong',
-           'settings', 'redact']
+           'SourceError', 'EmptyBatchError', 'MetricError', 'MissingValue', 'ProfileError', 'TimeError', 'StoreError',
+           'SettingsError', 'AlertError', 'JobError', 'ModelError', 'MissingExtraError', 'require', 'tag_column',
+           'reason_column', 'tags_of', 'parse_time', 'format_time', 'utc_now', 'parse_day', 'parse_span', 'check_zone',
+           'Settings', 'told_wrong', 'settings', 'redact']
 
 # %% ../nbs/00_core.ipynb #84192de6
 import importlib
@@ -42,6 +42,9 @@ class MetricError(OcrQualityError, ValueError):
 class MissingValue(MetricError):
     "Raised by a metric that has no value on this page; its text becomes the page's `<metric>_reason`"
 
+class ProfileError(OcrQualityError, ValueError):
+    "A profile, a baseline or a comparison of two that cannot be: another format, a newer version, another model, no images"
+
 class TimeError(OcrQualityError, ValueError):
     "A time that is no RFC 3339 instant with a zone"
 
@@ -56,6 +59,9 @@ class AlertError(OcrQualityError, ValueError):
 
 class JobError(OcrQualityError, RuntimeError):
     "A job that cannot start, overlaps with itself, or failed"
+
+class ModelError(OcrQualityError, ValueError):
+    "A model that cannot be loaded, understood or run, or whose description does not fit it"
 
 class MissingExtraError(OcrQualityError, ImportError):
     "An optional package is not installed; the message names the extra that brings it"

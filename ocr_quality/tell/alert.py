@@ -93,6 +93,7 @@ def alert_title(
     facts: dict,  # From `alert_facts`
 ) -> str:  # One line
     "Subject of an alert: model, batch, index and limit"
+    if "headline" in facts: return f"{facts['model']}: {facts['headline'].rstrip('.')}, in batch {facts['batch']}"
     if "pages" not in facts: return " ".join(f"{facts['model']}: alert on {facts['metric']}, {_n(facts[VALUE])}".split())
     if facts.get("since"):
         return (f"{facts['model']}: {metric_words(facts['metric'])} slowly worse since {facts['since']}, now {_n(facts[VALUE])}, "
@@ -116,10 +117,17 @@ def _plain_lines(facts: dict) -> list[tuple[str, str]]:
              ("Range", f"{facts['condition'] or 'no condition'} {' and '.join(limits)}" if limits else ""), ("Says", facts.get("description") or "")]
     return [(label, text) for label, text in lines if text] + [("", note) for note in facts.get("notes", [])]
 
+def _drift_lines(facts: dict) -> list[tuple[str, str]]:
+    "What the alert of a batch that drifted says"
+    said = [("" if i else "Drift", text) for i, text in enumerate([facts["headline"], *facts["findings"]])]
+    more = [(label, facts[key]) for label, key in (("Harm", "harm"), ("Compared", "reference"), ("Report", "report")) if facts.get(key)]
+    return [("Batch", f"{facts['batch']} of {facts['model']}, {facts['time']}"), *said, *more] + [("", note) for note in facts.get("notes", [])]
+
 def alert_lines(
     facts: dict,  # From `alert_facts`
 ) -> list[tuple[str, str]]:  # Label and text; an empty label goes on with the one above
     "What an alert says, line by line"
+    if "headline" in facts: return _drift_lines(facts)
     if "pages" not in facts: return _plain_lines(facts)
     why = ", ".join(f"{k} {v}" for k, v in facts["reasons"].items())
     lines = [("Batch", f"{facts['batch']} of {facts['model']}, {facts['time']}"), ("Index", _off(facts)), ("Rule", facts["rule"]),
@@ -235,7 +243,7 @@ def _pictures(facts: dict) -> tuple[dict[str, bytes], list[str]]:
 def _facts(store: MetricStore, alert_id: str) -> dict:
     "What is to be said about a stored alert"
     alert = store.alert(alert_id)
-    return alert["detail"] if "pages" in alert["detail"] else alert
+    return alert["detail"] if {"pages", "headline"} & alert["detail"].keys() else alert
 
 def read_message(
     store: MetricStore,
