@@ -33,20 +33,23 @@ def pictures(n, seed=1000):
 # A classifier trained in PyTorch --------------------------------------------------------------------------------------------------
 
 @lru_cache
-def trained():
-    "A small convolutional network that tells the four classes apart, on `(n, 3, 32, 32)` of 0 to 1; gives logits"
+def trained(seed=0):
+    """A small convolutional network that tells the four classes apart, on `(n, 3, 32, 32)` of 0 to 1; gives logits.
+
+    Its convolutions are random, its last layer is fitted to them by least squares: a trained network in half a second.
+    """
     import torch
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, 2), torch.nn.ReLU(),
-                              torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 4))
-    labels = torch.arange(256) % 4
+    rng, labels = np.random.default_rng(seed), np.arange(256) % 4
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 24, 3, 2), torch.nn.ReLU(),
+                              torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(24, 4)).eval()
     images = torch.tensor(np.stack([picture(int(k), i) for i, k in enumerate(labels)]).transpose(0, 3, 1, 2) / 255, dtype=torch.float32)
-    step = torch.optim.Adam(net.parameters(), 0.01)
-    for _ in range(60):
-        step.zero_grad()
-        torch.nn.functional.cross_entropy(net(images), labels).backward()
-        step.step()
-    return net.eval()
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            for p in (layer.weight, layer.bias): p.copy_(torch.tensor(rng.uniform(-1, 1, p.shape) / layer.weight[0].numel() ** 0.5))
+        x = np.hstack([net[:-1](images).numpy(), np.ones((256, 1))])
+        w = np.linalg.solve(x.T @ x + 0.01 * np.eye(25), x.T @ (6 * np.eye(4)[labels]))
+        net[-1].weight.copy_(torch.tensor(w[:-1].T)), net[-1].bias.copy_(torch.tensor(w[-1]))
+    return net
 
 
 def export_onnx(path, **options):
@@ -83,12 +86,14 @@ def classifier_onnx(path, layout="NCHW", dtype="float32", batch="n", channels=3,
         nodes += [("Cast", [x], ["c"], {"to": TensorProto.FLOAT}), ("Add", ["c", "low"], ["d"], {}), ("Mul", ["d", "unit"], ["e"], {})]
         x = "e"
     if layout == "NHWC": nodes.append(("Transpose", [x], ["t"], {"perm": [0, 3, 1, 2]})); x = "t"
-    nodes += [("Conv", [x, "w1", "b1"], ["x1"], {"strides": [2, 2]}), ("Relu", ["x1"], ["x2"], {}), ("Conv", ["x2", "w2", "b2"], ["x3"], {"strides": [2, 2]}),
-              ("Relu", ["x3"], ["x4"], {}), ("GlobalAveragePool", ["x4"], ["x5"], {}), ("Flatten", ["x5"], ["x6"], {}),
+    nodes += [("Conv", [x, "w1", "b1"], ["x1"], {"strides": [2, 2]}), ("Relu", ["x1"], ["x2"], {}),
+              ("Conv", ["x2", "w2", "b2"], ["x3"], {"strides": [2, 2]}), ("Relu", ["x3"], ["x4"], {}),
+              ("GlobalAveragePool", ["x4"], ["x5"], {}), ("Flatten", ["x5"], ["x6"], {}),
               ("Gemm", ["x6", "w3", "b3"], ["x7" if softmax else "scores"], {"transB": 1})]
     if softmax: nodes.append(("Softmax", ["x7"], ["scores"], {}))
     shape = [batch, channels, *size] if layout == "NCHW" else [batch, *size, channels]
-    return save_onnx(path, nodes, [("picture", shape, dtype)], [("scores", [batch, 4], "float16" if dtype == "float16" else "float32")], weights, metadata)
+    scores = ("scores", [batch, 4], "float16" if dtype == "float16" else "float32")
+    return save_onnx(path, nodes, [("picture", shape, dtype)], [scores], weights, metadata)
 
 
 def mobile_onnx(path, size=224, classes=10, width=32, batch="n", seed=0):
@@ -145,8 +150,10 @@ def yolo_onnx(path, size=(32, 48), batch=1, transposed=True, objectness=False, m
     middle = np.concatenate([(b[:, :2] + b[:, 2:]) / 2, b[:, 2:] - b[:, :2]], 1)
     wide = middle + np.float32([0, 0, 2, 2])
     nodes, weights = _colour_rows(batch, m, "scores")
-    weights |= {"boxes": np.tile(middle, (batch, 1, 1)), "wide": np.tile(wide, (batch, 1, 1)), "less": np.float32(0.9), "sure": np.full((batch, 2 * m, 1), 0.5, np.float32)}
-    nodes += [("Mul", ["scores", "less"], ["lower"], {}), ("Concat", ["scores", "lower"], ["both"], {"axis": 1}), ("Concat", ["boxes", "wide"], ["places"], {"axis": 1}),
+    weights |= {"boxes": np.tile(middle, (batch, 1, 1)), "wide": np.tile(wide, (batch, 1, 1)), "less": np.float32(0.9),
+                "sure": np.full((batch, 2 * m, 1), 0.5, np.float32)}
+    nodes += [("Mul", ["scores", "less"], ["lower"], {}), ("Concat", ["scores", "lower"], ["both"], {"axis": 1}),
+              ("Concat", ["boxes", "wide"], ["places"], {"axis": 1}),
               ("Concat", ["places", *(["sure"] if objectness else []), "both"], ["out" if not transposed else "found"], {"axis": 2})]
     if transposed: nodes.append(("Transpose", ["found"], ["out"], {"perm": [0, 2, 1]}))
     a = 7 + objectness
@@ -159,7 +166,8 @@ def separate_onnx(path, size=(32, 48)):
     m = len(cells(size))
     nodes, weights = _colour_rows(1, m, "rows_")
     weights |= {"cells": cells(size), "flat": np.array([m, 3]), "low": np.float32(0.2), "axis": np.array([1])}
-    nodes += [("Reshape", ["rows_", "flat"], ["all"], {}), ("ReduceMax", ["all", "axis"], ["best"], {"keepdims": 0}), ("ArgMax", ["all"], ["which"], {"axis": 1, "keepdims": 0}),
+    nodes += [("Reshape", ["rows_", "flat"], ["all"], {}), ("ReduceMax", ["all", "axis"], ["best"], {"keepdims": 0}),
+              ("ArgMax", ["all"], ["which"], {"axis": 1, "keepdims": 0}),
               ("Greater", ["best", "low"], ["any"], {}), ("Compress", ["cells", "any"], ["boxes"], {"axis": 0}),
               ("Compress", ["which", "any"], ["labels"], {"axis": 0}), ("Compress", ["best", "any"], ["scores"], {"axis": 0})]
     return save_onnx(path, nodes, [("picture", [1, 3, *size], "float32")],
@@ -253,7 +261,8 @@ def classifier_tflite(path, dtype="float32", batch=1, softmax=True):
         scale, low = np.abs(w).max() / 127, 128 if dtype == "uint8" else 0
         stored = (np.clip(np.rint(w / scale), -127, 127) + low).astype(dtype)
         step = scale * f.tensors[x].quantization.scale[0]
-        return [f.tensor(name, w.shape, dtype, stored, (scale, low)), f.tensor(name + "/bias", b.shape, "int32", np.rint(b / step).astype(np.int32), (step, 0))]
+        bias = np.rint(b / step).astype(np.int32)
+        return [f.tensor(name, w.shape, dtype, stored, (scale, low)), f.tensor(name + "/bias", b.shape, "int32", bias, (step, 0))]
 
     x = given = value("picture", (SIZE, SIZE, 3), seen[0])
     for name, w, b, side, span in (("conv1", w1, b1, 15, seen[2]), ("conv2", w2, b2, 7, seen[4])):
@@ -261,7 +270,7 @@ def classifier_tflite(path, dtype="float32", batch=1, softmax=True):
         f.op("CONV_2D", [x, *constants(name, w.transpose(0, 2, 3, 1), b, x)], [y], "Conv2DOptions", padding=f.s.Padding.VALID, strideW=2, strideH=2,
              fusedActivationFunction=f.s.ActivationFunctionType.RELU)
         x = y
-    y = value("pooled", (1, 1, 16), seen[4])
+    y = value("pooled", (1, 1, len(b2)), seen[4])
     f.op("AVERAGE_POOL_2D", [x], [y], "Pool2DOptions", padding=f.s.Padding.VALID, strideW=1, strideH=1, filterWidth=7, filterHeight=7)
     logits = value("logits", (4,), seen[7])
     f.op("FULLY_CONNECTED", [y, *constants("dense", w3, b3, y)], [logits], "FullyConnectedOptions")
@@ -279,22 +288,25 @@ def detector_tflite(path, size=(32, 48), most=10):
     m, rows, columns = len(cells(size)), h // CELL, w // CELL
     x = f.tensor("picture", [1, h, w, 3])
     mean, own = f.tensor("mean", [1, rows, columns, 3]), f.tensor("own", [1, rows, columns, 4])
-    f.op("AVERAGE_POOL_2D", [x], [mean], "Pool2DOptions", padding=f.s.Padding.VALID, strideW=CELL, strideH=CELL, filterWidth=CELL, filterHeight=CELL)
+    f.op("AVERAGE_POOL_2D", [x], [mean], "Pool2DOptions", padding=f.s.Padding.VALID, strideW=CELL, strideH=CELL,
+         filterWidth=CELL, filterHeight=CELL)
     pure = np.concatenate([np.zeros((1, 3)), 1.5 * np.eye(3) - 0.5]).astype(np.float32).reshape(4, 1, 1, 3)  # the first is the background
-    f.op("CONV_2D", [mean, f.tensor("pure", pure.shape, data=pure), f.tensor("bias", [4], data=np.zeros(4, np.float32))], [own], "Conv2DOptions",
-         padding=f.s.Padding.VALID, strideW=1, strideH=1, fusedActivationFunction=f.s.ActivationFunctionType.RELU)
+    weights = [f.tensor("pure", pure.shape, data=pure), f.tensor("bias", [4], data=np.zeros(4, np.float32))]
+    f.op("CONV_2D", [mean, *weights], [own], "Conv2DOptions", padding=f.s.Padding.VALID, strideW=1, strideH=1,
+         fusedActivationFunction=f.s.ActivationFunctionType.RELU)
     scores = f.tensor("rows", [1, m, 4])
     f.op("RESHAPE", [own, f.tensor("shape", [3], "int32", np.int32([1, m, 4]))], [scores], "ReshapeOptions", newShape=[1, m, 4])
     b = cells(size) / np.float32([w, h, w, h])
     anchors = np.stack([(b[:, 1] + b[:, 3]) / 2, (b[:, 0] + b[:, 2]) / 2, b[:, 3] - b[:, 1], b[:, 2] - b[:, 0]], 1).astype(np.float32)
-    own_shift = np.float32(np.zeros((1, m, 4)))
+    shift = np.zeros((1, m, 4), np.float32)
     out = [f.tensor("found" + (f":{i}" if i else ""), shape) for i, shape in enumerate(([1, most, 4], [1, most], [1, most], [1]))]
     options = flexbuffers.Builder()
     with options.Map():
         for k, v in dict(max_detections=most, max_classes_per_detection=1, detections_per_class=most, num_classes=3).items(): options.Int(k, v)
-        for k, v in dict(nms_score_threshold=0.1, nms_iou_threshold=0.6, y_scale=10.0, x_scale=10.0, h_scale=5.0, w_scale=5.0).items(): options.Float(k, v)
+        for k in ("y_scale", "x_scale", "h_scale", "w_scale"): options.Float(k, 10.0)
+        options.Float("nms_score_threshold", 0.1), options.Float("nms_iou_threshold", 0.6)
         options.Bool("use_regular_nms", False)
-    f.op("TFLite_Detection_PostProcess", [f.tensor("shift", own_shift.shape, data=own_shift), scores, f.tensor("anchors", anchors.shape, data=anchors)], out,
+    f.op("TFLite_Detection_PostProcess", [f.tensor("shift", shift.shape, data=shift), scores, f.tensor("anchors", anchors.shape, data=anchors)], out,
          custom=options.Finish())
     return f.save(path, [x], out)
 

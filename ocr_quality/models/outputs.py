@@ -128,6 +128,8 @@ class Reader:
     def _settle_scores(self, values: list[np.ndarray], n: int, names) -> None:
         "Where the scores of a classifier or segmenter are, and whether they are logits"
         v, tensor = self._only(values, "scores"), self.tensors[self.where]
+        if not v.size or v.ndim < 1 or len(v) < n:
+            raise unfit(self.at, f"scores for {n} test pictures", _listed(self.tensors, values), "export it again")
         v = v.reshape(n, -1) if self.spec.task == "classification" else self._planes(v)
         if v.ndim == 3: return self._names(names, None)
         self.count = v.shape[1]

@@ -83,10 +83,11 @@ class OnnxRuntime:
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if beside: options.add_external_initializers_from_files_in_memory(list(beside), list(beside.values()), [len(v) for v in beside.values()])
-        try: self.session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=False)
+            self.inputs, self.outputs = ([self._tensor(t) for t in ts] for ts in (self.session.get_inputs(), self.session.get_outputs()))
+            self.said = fields_in_metadata(self.session.get_modelmeta().custom_metadata_map)
         except Exception as e: raise unfit(at, "an ONNX model that onnxruntime can load", _first_line(e), "export it again, or copy it again") from e
-        self.inputs, self.outputs = ([self._tensor(t) for t in ts] for ts in (self.session.get_inputs(), self.session.get_outputs()))
-        self.said = fields_in_metadata(self.session.get_modelmeta().custom_metadata_map)
 
     @staticmethod
     def _tensor(t) -> Tensor:
@@ -108,10 +109,11 @@ class TfliteRuntime:
     ):
         if data[4:8] != b"TFL3": raise unfit(at, "a TFLite model", f"a file that begins {data[:8]!r}", "convert it again, or copy it again")
         self._module, self._data, self._threads, self._free = require("ai_edge_litert.interpreter", "models"), data, threads, deque()
-        try: first = self._make()
+        try:
+            first = self._make()
+            self.inputs, self.outputs = ([self._tensor(t) for t in ts] for ts in (first.get_input_details(), first.get_output_details()))
+            self.said = fields_in_zip(data)
         except Exception as e: raise unfit(at, "a TFLite model that LiteRT can load", _first_line(e), "convert it again, or copy it again") from e
-        self.inputs, self.outputs = ([self._tensor(t) for t in ts] for ts in (first.get_input_details(), first.get_output_details()))
-        self.said = fields_in_zip(data)
         self._free.append(first)
 
     def _make(self):

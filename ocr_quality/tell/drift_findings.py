@@ -124,7 +124,7 @@ def distributions_part(report: Mapping) -> Part | None:
         if len(plots) == CHARTS: break
         shares = _read_shares(some(found.get(name)))
         if shares is None: odd.append(words)
-        else: plots.append({"words": f"{words}: the reference and now", "svg": Markup(svg(plot_shares(*shares, words, unit)))})
+        else: plots.append({"words": words, "unit": unit, "svg": Markup(svg(plot_shares(*shares), name))})
     if not ordered: return None
     named, left = ", ".join(odd[:8]) + " and others" * (len(odd) > 8), len(ordered) - len(plots) - len(odd)
     notes = [f"{named} cannot be drawn: expected as many finite shares as there are bins between ascending edges."] if odd else []
@@ -148,7 +148,7 @@ def _band(found: Mapping) -> dict | None:
 def _class_row(c: Mapping, most: float) -> dict:
     before, now = (max(finite(c.get(k)) or 0.0, 0.0) for k in ("reference", "current"))
     difference = finite(c.get("difference"))
-    points = "–" if difference is None else f"{'+' if difference > 0 else '−' if difference < 0 else ''}{abs(100 * difference):.1f}"
+    points = signed(difference) if difference is None or abs(difference) > 1e6 else f"{100 * difference:+.1f}".replace("-", "−")
     return {"name": line(c.get("class"), 100) or "unnamed", "new": c.get("new") is True, "reference": share(c.get("reference")),
             "now": share(c.get("current")), "difference": points, "p": chance(c.get("p_value")),
             "widths": [round(100 * min(x / most, 1)) for x in (before, now)]}

@@ -156,7 +156,7 @@ def drift_lines(
 ) -> list[tuple[str, str]]:  # Label and text; an empty label goes on with the one above
     "What a drift report says, line by line"
     severity, headline = overall(check_report(report))
-    lines = [("Drift", f"{severity}: {headline}"), *_labelled("", texts(report.get("findings"))[:4])]
+    lines = [("Drift", f"{severity}: {headline}"), *_labelled("", texts(report.get("findings"), 4))]
     for a in (answer(report, name) for name in QUESTIONS):
         how = f"{a['verdict']}, {a['severity']}" if a["verdict"] == "different" and a["severity"] in LEVELS else a["verdict"]
         lines.append((a["short"], f"{how}. {a['sentence']}".strip() if how else a["sentence"]))

@@ -10,6 +10,7 @@ __all__ = ['LEVELS', 'number', 'decimals', 'change', 'finite', 'some', 'items', 
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 import numpy as np
 
@@ -58,17 +59,18 @@ def items(value) -> list[Mapping]:
 
 def amount(value) -> str:
     "Any value as a number for people, a dash where it is none"
-    return number(finite(value))
+    x = finite(value)
+    return number(x) if x is None or abs(x) < 1e12 else f"{x:.3g}"
 
 def signed(value) -> str:
     "A change with its sign"
     x = finite(value)
-    return "–" if x is None else "0" if x == 0 else f"{'+' if x > 0 else '−'}{number(abs(x))}"
+    return "–" if x is None else "0" if x == 0 else f"{'+' if x > 0 else '−'}{amount(abs(x))}"
 
 def share(value) -> str:
-    "A share in percent"
+    "A share in percent; what is far from being one as the number it is"
     x = finite(value)
-    return "–" if x is None else f"{100 * x:,.1f} %"
+    return "–" if x is None else f"{100 * x:,.1f} %" if abs(x) < 1e6 else amount(x)
 
 # %% ../../nbs/tell/46_numbers.ipynb #f65d1de2
 def chance(value) -> str:
@@ -82,19 +84,24 @@ def short(
 ) -> str:
     "`text` of at most `n` characters, shortened in the middle"
     text = str(text)
-    return text if len(text) <= n else f"{text[:n // 2]}…{text[-n // 2:]}"
+    return text if len(text) <= n else f"{text[:n // 2]}…{text[-(n // 2):]}"
 
 def line(
-    text,  # Anything; None is nothing
+    text,  # Anything; what is no text and no number is nothing
     n: int = 300,  # Characters at most
 ) -> str:
     "`text` on one line that cannot steer a terminal or turn the direction of what follows"
-    words = " ".join(str("" if text is None else text).split())
+    if not isinstance(text, str | int | datetime) and finite(text) is None: return ""
+    words = " ".join(short(text, 2 * n).split())
     return short("".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn") or c == "\u200d" else "�" for c in words), n)
 
-def texts(value) -> list[str]:
+def texts(
+    value,
+    most: int = 30,  # How many; one more says that there are others
+) -> list[str]:
     "The texts in a list, each on one line; none where it is no list"
-    return [line(v, 600) for v in value if isinstance(v, str)] if isinstance(value, list | tuple) else []
+    found = [v for v in value if isinstance(v, str)] if isinstance(value, list | tuple) else []
+    return [line(v, 600) for v in found[:most]] + ([f"And {len(found) - most:,} more."] if len(found) > most else [])
 
 # %% ../../nbs/tell/46_numbers.ipynb #b6253987
 LEVELS = ("none", "low", "medium", "high")

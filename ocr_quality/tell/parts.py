@@ -10,13 +10,14 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from ..logs import get_logger, redact_text
 from .html import clean_html, fragment, outside_addresses, render
-from .numbers import level, line
+from .numbers import level, line, texts
 
 # %% ../../nbs/tell/59_parts.ipynb #6e528728
 def chip(
@@ -42,7 +43,7 @@ class Part:
         "The body, ready to be put into a page"
         made = fragment(self.template, **self.values) if self.template is not None else self.body
         text = made if isinstance(made, Markup) else Markup(clean_html(str(made)))
-        if outside := outside_addresses(text): raise ValueError(f"expected a part that needs nothing but itself, got {', '.join(outside[:3])}")
+        if outside := outside_addresses(str(text)): raise ValueError(f"expected a part that needs nothing but itself, got {', '.join(outside[:3])}")
         return text
 
 # %% ../../nbs/tell/59_parts.ipynb #96a86d34
@@ -91,7 +92,7 @@ def _anchored(parts: Iterable[Part]) -> list[Part]:
     done, seen = [], set()
     for p in parts:
         base = re.sub(r"[^a-z0-9]+", "-", (p.anchor or p.title).lower()).strip("-")[:40] or "part"
-        name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 10_000))) if n not in seen)
+        name = next(n for n in chain([base], (f"{base}-{i}" for i in count(2))) if n not in seen)
         seen.add(name)
         done.append(replace(p, anchor=name, body=p.html(), template=None))
     return done
@@ -125,7 +126,7 @@ def page(
     "One page of HTML in the house's look"
     parts = _bounded(_anchored(parts), LARGEST)
     return render("page.html.j2", title=line(title, 120), subject=line(subject), severity=level(severity), chip=chip(severity, word),
-                  headline=line(headline, 400), findings=[line(f, 600) for f in list(findings)[:12]], parts=[(p, _beside(p)) for p in parts],
+                  headline=line(headline, 400), findings=texts(list(findings), 12), parts=[(p, _beside(p)) for p in parts],
                   footer=[made_with(), *(line(f, 2000) for f in footer)], contents=[p for p in parts if p.title] if contents else [])
 
 def _beside(part: Part) -> Markup:

@@ -19,12 +19,12 @@ def plot_shares(
     edges: np.ndarray,  # Edges of the bins, ascending, one more than shares
     reference: np.ndarray,  # Share of the reference in each bin
     now: np.ndarray,  # Share of what is judged in each bin
-    title: str,
+    title: str = "",
     unit: str = "",
 ):  # The figure, small enough to stand beside another
     "Draw two distributions over one another"
     ax = _axes(None, (4.2, 2.1), left=0.03)
-    ax.set_position((0.03, 0.23, 0.955, 0.63))
+    ax.set_position((0.03, 0.23 if unit else 0.13, 0.955, 0.63 if unit else 0.73))
     edges, reference, now = (np.asarray(x, float) for x in (edges, reference, now))
     ax.stairs(reference / np.diff(edges), edges, fill=True, color=GREY, alpha=0.55, label="reference")
     ax.stairs(now / np.diff(edges), edges, color=BLUE, lw=1.6, label="now")
@@ -39,7 +39,7 @@ def plot_shares(
 # %% ../../nbs/tell/60_plot_small.ipynb #5a0113e3
 def plot_stretch(
     judged: pd.DataFrame,  # Series: time value, perhaps lower upper verdict
-    title: str,
+    title: str = "",
     unit: str = "",
     since: datetime | None = None,  # First instant of what is marked; None: nothing
     until: datetime | None = None,  # Last instant of it

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from ..core import MetricError, parse_time
+from ..core import MetricError, TimeError, parse_time
 from ..metrics import metric_info
 from .change import metric_words
 from .numbers import LEVELS, amount, finite, items, level, line, share, some, worst_level
@@ -32,7 +32,8 @@ def _words(series) -> str:
 
 def _when(value) -> str:
     "An instant for people; a dash where there is none"
-    return when(parse_time(value)) if value is not None and not pd.isna(value) else "–"
+    try: return when(parse_time(value))
+    except TimeError: return line(value, 40) or "–"
 
 def _over(incident: Mapping) -> bool: return incident.get("state") in ("recovered", "closed")
 
@@ -110,16 +111,19 @@ def attention_part(facts: Mapping) -> Part | None:
     left = f"{len(found) - ROWS:,} more of this kind are below." if len(found) > ROWS else ""
     return Part("What needs somebody", template="weekly.html.j2#attention", values={"rows": rows, "left": left}, anchor="attention") if rows else None
 
+def _unit(series) -> str:
+    "Unit of a series; empty for one that is not registered"
+    try: return metric_info(str(series)).unit
+    except MetricError: return ""
+
 def _chart(m: Mapping, facts: Mapping) -> str:
     "The model's index over the last weeks, this week marked"
-    frame = pd.DataFrame(items(m.get("series")), columns=["time", "value", "lower", "upper", "verdict", "batch"])
-    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in ("value", "lower", "upper")})
+    frame = pd.DataFrame([r for r in items(m.get("series")) if _when(r.get("time"))[:1].isdigit()], columns=["time", "value", "lower", "upper", "verdict", "batch"])
+    frame = frame.assign(**{c: [finite(v) for v in frame[c]] for c in ("value", "lower", "upper")})
     frame = frame.assign(time=pd.to_datetime([parse_time(t) for t in frame["time"]], utc=True))
     if frame["value"].notna().sum() == 0: return ""
-    try: unit = metric_info(str(m.get("index"))).unit
-    except MetricError: unit = ""
     span = [parse_time(facts[k]) if facts.get(k) else None for k in ("since", "until")]
-    return Markup(svg(plot_stretch(frame, _words(m.get("index")), unit, *(span if None not in span else ()))))
+    return Markup(svg(plot_stretch(frame, "", "", *(span if None not in span else ())), str(m.get("model"))))
 
 def _lists(m: Mapping) -> list[tuple[str, list[str]]]:
     "What failed, what drifted and the worst pages, a line each"
@@ -135,22 +139,23 @@ def _lists(m: Mapping) -> list[tuple[str, list[str]]]:
     listed = [moved_of(d) for d in items(m.get("drift"))[:6]]
     return [("Failing batches", fails), ("Drift", listed), (f"Worst pages by {_words(m.get('index'))}", worst)]
 
-def _card(m: Mapping, facts: Mapping) -> dict:
+def _card(m: Mapping, facts: Mapping, found: list[dict]) -> dict:
     "One model's week"
     name, pages = line(m.get("model"), 80), finite(m.get("pages")) or 0
-    bad = worst_level([o["level"] for o in attention(facts) if o["model"] == m.get("model")])
+    bad = worst_level([o["level"] for o in found if o["model"] == m.get("model")])
     rows = [("Batches", amount(m.get("batches") or 0)), ("Pages", amount(pages)), ("Failing", amount(len(items(m.get("failing")))))]
     rows += [(w, share((finite(m.get(k)) or 0) / pages)) for k, w in (("unreadable", "Unreadable"), ("blank", "Blank")) if pages]
-    words = f"{_words(m.get('index'))} of {name} over time"
-    return {"name": name, "chip": chip(bad), "facts": rows, "svg": _chart(m, facts), "words": words, "lists": _lists(m)}
+    return {"name": name, "chip": chip(bad), "facts": rows, "svg": _chart(m, facts), "words": _words(m.get("index")), "unit": _unit(m.get("index")),
+            "lists": _lists(m)}
 
 @report_part("weekly", 30)
 def models_part(facts: Mapping) -> Part | None:
     "A card for each model, those that need somebody first"
-    order = {o["model"]: i for i, o in reversed(list(enumerate(attention(facts))))}
+    found = attention(facts)
+    order = {o["model"]: i for i, o in reversed(list(enumerate(found)))}
     models = sorted(items(facts.get("models")), key=lambda m: order.get(m.get("model"), len(order) + 1e6))
     rest = ", ".join(f"{line(m.get('model'), 60)} ({amount(m.get('batches') or 0)} batches)" for m in models[CARDS:CARDS + 200])
-    values = {"cards": [_card(m, facts) for m in models[:CARDS]], "rest": f"Also: {rest}." if rest else ""}
+    values = {"cards": [_card(m, facts, found) for m in models[:CARDS]], "rest": f"Also: {rest}." if rest else ""}
     return Part("Model by model", template="weekly.html.j2#models", values=values, anchor="models") if models else None
 
 def _table(title: str, columns: list[tuple[str, str]], rows: list, anchor: str) -> Part | None:
