@@ -155,7 +155,8 @@ def test_flags_files_and_exit_codes(sets, tmp_path, monkeypatch, home):
     (("compare", "{s}/may", "{s}/june", "--model-2", "x.onnx"), "--model"),
     (("check", "{s}/may"), "--model"), (("check", "--model", "m"), "--since and --until"),
     (("check", "{s}/may", "--model", "nobody"), "drift baseline FOLDER --keep nobody"),
-    (("monitor", "{s}/may", "--baseline", "{t}/b.json", "--alpha", "2"), "alpha"), (("baseline", "{s}/may", "--metrics", "brisk"), "expected metrics"),
+    (("monitor", "{s}/may", "--baseline", "{t}/b.json", "--alpha", "2"), "alpha"),
+    (("baseline", "{s}/may", "--metrics", "brisk"), "expected metrics"),
 ])
 def test_what_goes_wrong_is_one_line_and_exit_code_2(args, says, sets, tmp_path, home, baseline):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
