@@ -539,7 +539,7 @@ def test_points_of_any_kind_make_a_week(tmp_path):
     assert [m["batches"] for m in review.facts["models"]] == [6, 0] and review.severity == "high"
     assert [d["severity"] for d in review.facts["models"][0]["drift"]] == ["high",
                                                                            "none"] and [m["model"] for m in only.facts["models"]] == ["silent"]
-    assert "Drift inputs 1.90" in review.text and "silent: no batch in this week" in review.text
+    assert "Drift of the images 1.90" in review.text and "silent: no batch in this week" in review.text
 
 
 def test_failed_jobs_and_messages_that_wait(tmp_path):
