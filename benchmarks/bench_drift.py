@@ -240,8 +240,9 @@ def tasks(pairs, runs, seed):
             for severity in SEVERITIES: add(("damage", n, name, severity, 1.0), few, "damage", n, name, severity, 1.0)
             for share in SHARES[:-1]: add(("damage", n, name, MIXED, share), few, "damage", n, name, MIXED, share)
         for apart in CLASS_SHIFTS: add(("class", n, apart), few, "class_shift", n, apart)
-        for name, before, after in HARMLESS: add(("harmless", n, name), few, "harmless", n, before, after)
-        add(("harmless", n, "a tenth more handwritten"), few, "more_handwritten", n)
+        more = 4 * runs if n < 1000 else few  # These are quick, and a rate of nearly 0 is to be shown
+        for name, before, after in HARMLESS: add(("harmless", n, name), more, "harmless", n, before, after)
+        add(("harmless", n, "a tenth more handwritten"), more, "more_handwritten", n)
     return sorted(out, key=lambda t: -t[0][1])
 
 
@@ -311,14 +312,15 @@ def print_power(got, runs):
         f"{name} " + ", ".join("/".join(f"{h:.2f}" for m, d, s, h in worse if m == n and d == name) for n in SIZES) for name in DAMAGES))
 
 
-def print_harmless(got):
+def print_harmless(got, runs):
     "Third table"
-    print("\nHarmless shifts, without the model: drift / high / worse by the harm metric (aim: high at most 0.01)")
+    print(f"\nHarmless shifts, without the model, {4 * runs} runs a cell ({max(runs // 2, 2)} at 1,000): drift / high / worse by the harm metric")
+    print("  (aim: none high)")
     print(f"  {'':28}" + "".join(f"{f'n = {n}':>24}" for n in SIZES))
     for name in [h[0] for h in HARMLESS] + ["a tenth more handwritten"]:
         cells = [got["harmless", n, name] for n in SIZES]
         row = "".join(f"{share(t['drift'])} / {share(t['severity'] == 'high')} / {share(t['harm'] == 'worse')}".rjust(24) for t in cells)
-        print(f"  {name:28}{row}{'  missed' if max((t['severity'] == 'high').mean() for t in cells) > 0.01 else ''}")
+        print(f"  {name:28}{row}{'  missed' if any((t['severity'] == 'high').any() for t in cells) else ''}")
 
 
 def main(pairs, runs, workers, seed):
@@ -336,7 +338,7 @@ def main(pairs, runs, workers, seed):
     got = {k: pd.concat(v, ignore_index=True) for k, v in got.items()}
     print_calm(got, pairs)
     print_power(got, runs)
-    print_harmless(got)
+    print_harmless(got, runs)
     print("\nOne comparison, both profiles made too: " + ", ".join(f"{1e3 * np.median(seconds[n]):.0f} ms at {n}" for n in SIZES)
           + f" images; all in {(time.perf_counter() - start) / 60:.1f} minutes with {workers} processes")
 
