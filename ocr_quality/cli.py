@@ -18,9 +18,12 @@ from .cli_backtest import backtest
 from .cli_calibrate import calibrate
 from .cli_common import (AsJson, Log, Metrics, OneLineErrors, Pattern, Quiet, Verbose, Workers, begin, cell, check_series, mute, names,
                                     period, records, show, to_json)
+from .cli_drift import app as drift_app
 from .cli_job import app as job_app
 from .cli_job import scheduler
 from .cli_model import app as model_app
+from .cli_predictions import app as predictions_app
+from .cli_weekly import weekly
 
 # %% ../nbs/90_cli.ipynb #2ac74eb5
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -28,9 +31,12 @@ app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False,
 app.add_typer(model_app, name="model")
 app.add_typer(job_app, name="job")
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(predictions_app, name="predictions")
+app.add_typer(drift_app, name="drift")
 app.command()(scheduler)
 app.command()(calibrate)
 app.command()(backtest)
+app.command()(weekly)
 SourceUri = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, glob, file, zip or s3://bucket/prefix.")]
 
 def _version(value: bool) -> None:

@@ -115,3 +115,20 @@ register_metric("blockiness", "lower", "ratio", (0, math.inf), meaning=(
     "to 0.5 at quality 10. A page turned or resized after it was saved no longer shows it."))
 register_metric("blank", "lower", "1 if blank", (0, 1), meaning=(
     "1 for a page without text or picture, else 0. Its other values are those of the paper; those of text are missing."))
+
+# %% ../nbs/01_metrics.ipynb #e04f3039
+register_metric("drift_severity", "lower", "0 none, 1 low, 2 medium, 3 high", (0, 3), meaning=(
+    "How severe the drift of a batch is from its model's reference: 0 none, 1 low (different, but not worse), 2 medium, 3 high."))
+register_metric("drift_inputs", "lower", "standard deviations of the reference", (0, math.inf), meaning=(
+    "How far the images of a batch have moved from the reference, in the feature that moved most: 0 not at all, 0.5 plainly."))
+register_metric("drift_confidence", "lower", "standard deviations of the reference", (0, math.inf), meaning=(
+    "How far the model's confidences have moved from those on the reference."))
+register_metric("drift_predictions", "lower", "share of answers", (0, 1), meaning=(
+    "Share of the model's answers that would have to be others for their classes to be distributed as on the reference (total variation)."))
+register_metric("drift_harm", "lower", "standard deviations of the reference", meaning=(
+    "By how much the harm metric of a batch is worse than on the reference; 0 or less is no harm, whatever else has changed."))
+register_metric("drift_missing", "lower", "share of pages", (0, 1), meaning=(
+    "Share of the images of a batch that gave nothing to compare: they could not be read, or the model had no valid answer."))
+for _name, _what in (("inputs", "the images"), ("confidence", "the confidences"), ("predictions", "the answers")):
+    register_metric(f"drift_{_name}_p", "higher", "probability", (0, 1), meaning=(
+        f"How often {_what} of a batch differ as much from the reference by chance, if nothing has changed."))

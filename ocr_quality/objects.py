@@ -80,6 +80,13 @@ def _patience() -> dict:
              "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2}}
     return {"client_options": client, "retry_config": retry}
 
+_FORKED: list[int] = []  # The id of this process, if it was forked from one that had spoken to a store
+
+def _after_fork() -> None:
+    if _store.cache_info().currsize: _FORKED[:] = [os.getpid()]
+
+if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_after_fork)
+
 @lru_cache(maxsize=64)
 def _store(scheme: str, bucket: str, _environment: tuple):
     "The obstore client of a bucket, one for each state of the environment"
@@ -92,6 +99,9 @@ def _locate(uri: str) -> tuple:
     scheme, _, rest = str(uri).partition("://")
     bucket, _, key = rest.partition("/")
     if not bucket: raise SourceError(f"expected a bucket, as in s3://bucket/prefix, got {uri!r}")
+    if _FORKED:
+        raise SourceError(f"{uri}: expected a process of its own, got one forked from a process that had spoken to a store; "
+                          "start it with the method spawn, or fork before")
     about = re.compile(r"(AWS|GOOGLE|AZURE|BOTO|OCR_QUALITY_REMOTE|SSL_CERT|REQUESTS_CA|HTTPS?_PROXY|NO_PROXY|ALL_PROXY)", re.I)
     environment = tuple(sorted((k, v) for k, v in os.environ.items() if about.match(k)))
     try: return _store(scheme.lower(), bucket, environment), key
@@ -164,6 +174,20 @@ def _replace(path: Path, data: bytes) -> None:
         os.replace(aside, path)
     finally: aside.unlink(missing_ok=True)
 
+@lru_cache(maxsize=1)
+def _own_client(pid: int):
+    "boto3's client of the process `pid`"
+    import boto3
+    return boto3.Session().client("s3")
+
+def _write_forked(uri: str, data: bytes) -> None:
+    "Write the object `uri` without obstore"
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    try: _own_client(os.getpid()).put_object(Bucket=bucket, Key=key, Body=data)
+    except (Boto3Error, BotoCoreError, ClientError) as e: raise source_error(uri, e) from e
+
 def write_bytes(
     uri: str,  # Local path or URL; missing folders are made
     data: bytes,  # The whole content
@@ -171,6 +195,7 @@ def write_bytes(
     "Write the file `uri` so that a reader sees the old content or the new, never a part"
     with _speaking(uri):
         if not is_remote(uri): _replace(local_path(uri), data)
+        elif _FORKED and uri.lower().startswith(("s3://", "s3a://")): _write_forked(uri, data)
         else:
             import obstore
             store, key = _locate(uri)

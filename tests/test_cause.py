@@ -13,7 +13,8 @@ from ocr_quality.images.quality import default_metrics, measure
 from ocr_quality.judge.carriers import carriers, contributions, tag_texts
 from ocr_quality.judge.cause import affected_share, driving_pages, explain, worst_pages
 from ocr_quality.judge.mix import split_shift
-from ocr_quality.judge.moves import DEFECTS, NOTABLE, all_moves, expect, holm, looks_like, moved, quantile_noise
+from ocr_quality.judge.moves import DEFECTS, NOTABLE, all_moves, expect, looks_like, moved, quantile_noise
+from ocr_quality.judge.multiplicity import holm
 from ocr_quality.metrics import METRICS, register_metric
 from ocr_quality.synth import DEFECT_METRIC
 from ocr_quality.tell.change import LINES, _p, _plural, cause_facts, cause_lines

@@ -53,7 +53,9 @@ def before(): return pd.concat([pages_of(60, seed=i, batch=f"2026-03-{i:02d}") f
 
 def report(folder, *args, **kw):
     path = batch_report(Path(folder) / "report.html", *args, **kw)
-    return Path(path).read_text(encoding="utf-8")
+    html = Path(path).read_text(encoding="utf-8")
+    assert "could not be made" not in html, "a part of the report failed"
+    return html
 
 
 def test_5000_pages_stay_below_2_mb_and_inside(tmp_path):

@@ -51,11 +51,12 @@ class File:
     def pages(
         self,
         data: bytes | SourceError | None = None,  # What `prefetch` brought; None: read it now
+        **decode: bool,  # `colour` and `grey`, as `decode_pages` takes them
     ) -> Iterator[Page]:  # At least one
         "Its pages one at a time; a file that cannot be had is one page with a reason"
         try:
             if isinstance(data, SourceError): raise data
-            found = decode_pages(self.read() if data is None else data, self.uri, self.dpi, self.max_megapixels)
+            found = decode_pages(self.read() if data is None else data, self.uri, self.dpi, self.max_megapixels, **decode)
         except SourceError as e:
             reason = getattr(e, "reason", str(e))
             found = [Page(self.uri, reason=reason if reason.startswith("too large") else f"unreadable: {reason}")]

@@ -21,6 +21,7 @@ from ..images.batch import count_pages, summarise
 from ..images.brisque import BRISQUE_MODEL
 from ..images.quality import METRIC_FUNCTIONS, default_metrics, load_plugins
 from ..images.source import Batch, Source, open_source
+from .hooks import Hooks
 from .model_settings import PEOPLE, ModelSettings, model_settings
 from .steps import Rule, batch_values, judge_batch, measure_into, measured_with, point_id, points_of, rows_mark
 from .watch import audience_of, check_model
@@ -34,7 +35,7 @@ from ..records.parquet_log import ParquetLog
 from ..records.store import MetricStore
 from ..tell.alert import SHARES, alert_facts, alert_fields, alert_key, alert_text, deliver_due
 from ..tell.change import cause_facts
-from ..tell.incident import FAILS, NO_BATCH, SEVERITIES, TOLD, Seen, cause_of, incidents_of, severity_of, worst_severity
+from ..tell.incident import FAILS, QUALITY, SEVERITIES, TOLD, Seen, cause_of, incidents_of, severity_of, worst_severity
 from ..tell.incidents import note, said
 from ..tell.report import batch_report
 
@@ -77,6 +78,7 @@ class Outcome:
     last_pages: pd.DataFrame = field(default_factory=pd.DataFrame)  # Page frame of the newest batch
     report: str | None = None  # Report of the newest batch
     said: list[str] = field(default_factory=list)  # What people were told at the end of the run, such as of a batch that did not come
+    callback_errors: list[str] = field(default_factory=list)  # Calls of your own functions that raised
 
     @property
     def told(self) -> list[str]:
@@ -105,6 +107,7 @@ class _Run:
     deliver: bool
     show_pages: bool
     now: datetime | None
+    hooks: Hooks
 
 CLEAN = 60  # Clean batches that a failing one is compared with, at most
 
@@ -153,7 +156,7 @@ def _held_to(row: pd.Series, series: str) -> bool:
 def _standing(run: _Run, last: dict[str, pd.Series], verdict: str, series: str) -> str:
     "The verdict that may end an incident: pass where the series that failed in it are fine again, also without a verdict of their own"
     if verdict == "fail": return verdict
-    failed = {name for i in incidents_of(run.store.past(run.model)) if i.open and i.stream != NO_BATCH for name in i.series}
+    failed = {name for i in incidents_of(run.store.past(run.model)) if i.open and i.stream == QUALITY for name in i.series}
     if not failed: return verdict
     doubtful = [name for name in sorted(failed & set(last)) or [series] if not _held_to(last[name], name)]
     return last[doubtful[0]][VERDICT] if doubtful else "pass"
@@ -165,7 +168,7 @@ def _severities(run: _Run, judged: dict[str, pd.DataFrame]) -> dict[str, str]:
 
 def _alert_id(run: _Run, batch: Batch, failing: dict[str, str], series: str, mark: str) -> str:
     "Id of a batch's alert: another one where the batch was told of before, by another series or as less severe"
-    known = [e for e in run.store.past(run.model) if e["batch"] == batch.name and e["kind"] in FAILS and e["detail"]["stream"] != NO_BATCH]
+    known = [e for e in run.store.past(run.model) if e["batch"] == batch.name and e["kind"] in FAILS and e["detail"]["stream"] == QUALITY]
     if not known: return alert_key(run.model, batch.name)
     worse = SEVERITIES.index(worst_severity(failing.values())) > SEVERITIES.index(known[-1]["severity"])
     same = known[-1]["series"] == series and not worse and known[-1]["detail"]["alert_id"]
@@ -249,7 +252,10 @@ def image_quality(
     home: str | None = None,  # None: `OCR_QUALITY_HOME`
     deliver: bool = True,  # Whether to deliver alerts now; else they wait for the next run
     progress: bool = False,  # Whether to show a bar where a person is watching
-    on_batch: Callable[[dict], None] | None = None,  # Called with each batch's row as soon as it is done
+    on_batch: Callable[[dict], None] | None = None,  # Called with each batch's row as soon as it is done; what it raises ends the run
+    on_batch_end: Callable[[dict], None] | None = None,  # The same, but what it raises is noted, not passed on
+    on_verdict: Callable[[dict], None] | None = None,  # Called with each batch's row that was judged in this run
+    on_alert: Callable[[dict], None] | None = None,  # Called with the row of each batch that raised an alert in this run
     now: datetime | None = None,  # What the clock says; None: the present
 ) -> Outcome:  # What was done
     "Measure, log, judge, alert and report every batch of `source`; idempotent per model and batch"
@@ -262,7 +268,8 @@ def image_quality(
         dpi = policy.dpi or house.dpi
         names = _names(metrics or policy.metrics or default_metrics(), policy)
         run = _Run(model, policy, store or own, ParquetLog(house.under("pages")), names, measured_with(names, dpi), house.under(), workers,
-                   progress, backfill, deliver, policy.show_pages if show_pages is None else show_pages, now)
+                   progress, backfill, deliver, policy.show_pages if show_pages is None else show_pages, now,
+                   Hooks(on_batch_end, on_verdict, on_alert))
         try:
             opened = source if isinstance(source, Source) else open_source(
                 source, pattern=pattern or policy.pattern, batch=batch, time=time, latest=latest, dpi=dpi, max_megapixels=house.max_megapixels)
@@ -296,7 +303,15 @@ def _run_batches(run: _Run, source: Source, on_batch: Callable[[dict], None] | N
         rows.append({k: v for k, v in last.items() if k not in ("judged", "frame")})
         logger.info("%s %s: %d pages, %s", run.model, batch.name, len(pages), last[VERDICT])
         if on_batch: on_batch(last)
-    return Outcome(run.model, pd.DataFrame(rows), last["judged"], last["frame"], last["report"] or _existing_report(run, last[BATCH]))
+        _call_hooks(run.hooks, {k: v for k, v in last.items() if k not in ("judged", "frame")} | {"model": run.model})
+    return Outcome(run.model, pd.DataFrame(rows), last["judged"], last["frame"], last["report"] or _existing_report(run, last[BATCH]),
+                   callback_errors=run.hooks.errors)
+
+def _call_hooks(hooks: Hooks, row: dict) -> None:
+    "Tell a user's own functions of a batch"
+    if row["status"] == "measured": hooks.call("on_verdict", row)
+    if row["alert_id"]: hooks.call("on_alert", row)
+    hooks.call("on_batch_end", row)
 
 def _existing_report(run: _Run, batch: str) -> str | None:
     "The report of a batch that was done before, if there is one"

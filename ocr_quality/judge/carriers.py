@@ -18,7 +18,8 @@ from scipy.special import ndtri
 
 from ..core import BATCH, REASON, VALUE, MetricError, tag_column, tags_of
 from ..images.batch import judged_values, readable
-from .moves import badness, holm, pages_sd
+from .moves import badness, pages_sd
+from .multiplicity import holm
 from ..metrics import base_metric, metric_info
 
 # %% ../../nbs/judge/38_carriers.ipynb #4327f1d0

@@ -13,7 +13,8 @@ from scipy import stats
 from ..core import BATCH, VALUE, tag_column
 from ..images.batch import _limits, judged_values
 from .carriers import SHARES, page_values, tag_texts
-from .moves import expect, holm
+from .moves import expect
+from .multiplicity import holm
 from ..metrics import base_metric, metric_info
 
 # %% ../../nbs/judge/39_mix.ipynb #f6b877cf

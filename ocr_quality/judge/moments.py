@@ -64,7 +64,7 @@ class Moments:
             if not n: return cls(missing=missing)
             mean, sd, low, high = (float(d[k]) for k in ("mean", "std", "min", "max"))
             if not all(map(math.isfinite, (mean, sd, low, high))) or sd < 0: raise ValueError("a number that is not finite, or a negative std")
-        except (KeyError, TypeError, ValueError) as e:
+        except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise ProfileError(f"expected n, missing, mean, std, min and max of a metric, got {str(d)[:120]} ({e}); make the profile again") from e
         return cls(n, missing, mean, sd**2 * n, low, high)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOTABLE', 'SUMMARIES', 'TWINS', 'COLUMNS', 'CHANCE', 'DEFECTS', 'badness', 'quantile_noise', 'expect', 'notable',
-           'pages_sd', 'metric_moves', 'share_moves', 'holm', 'by_batch', 'all_moves', 'moved', 'looks_like']
+           'pages_sd', 'metric_moves', 'share_moves', 'by_batch', 'all_moves', 'moved', 'looks_like']
 
 # %% ../../nbs/judge/37_moves.ipynb #b5af9748
 from collections.abc import Iterable
@@ -16,6 +16,7 @@ from scipy import stats
 
 from ..core import BATCH, METRIC, REASON
 from ..images.batch import judged_values, readable
+from .multiplicity import holm
 from ..metrics import METRICS, metric_info, worse_tails
 
 # %% ../../nbs/judge/37_moves.ipynb #a0e4ab23
@@ -144,13 +145,6 @@ TWINS = {"effective_dpi": "text_height_px"}  # The first is a multiple of the se
 COLUMNS = [METRIC, "statistic", "now", "before", "moved", "p", "weight", "sd", "between", "unit", "moved_pages", "pages_now",
            "pages_before", "batches"]
 CHANCE = 0.05  # Probability at which a move is taken for more than chance
-
-def holm(p) -> np.ndarray:
-    "Holm's correction: probabilities of which none is below 0.05 by chance in more than 5 of 100 looks at them all"
-    p = np.asarray(p, float)
-    order, out = np.argsort(p, kind="stable"), np.empty(len(p))
-    out[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))) if len(p) else p
-    return out
 
 def by_batch(values: pd.Series, batches: pd.Series) -> list[np.ndarray]:
     "The values of each batch, as arrays"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PREDICTED', 'CONFIDENCE', 'LABEL', 'PIXEL_MEAN', 'PIXEL_SD', 'WIDTH', 'HEIGHT', 'BOXES', 'BOX_AREA', 'EVENT',
-           'IMAGE_METRICS', 'ANSWERS', 'KEEP', 'CALIBRATION_BINS', 'CONFIDENCE_BINS', 'image_metrics', 'class_counts',
-           'Profile', 'merge']
+           'IMAGE_METRICS', 'ANSWERS', 'KEEP', 'DIGITS', 'CALIBRATION_BINS', 'CONFIDENCE_BINS', 'image_metrics',
+           'class_counts', 'Profile', 'merge']
 
 # %% ../../nbs/judge/48_profile.ipynb #ad4427e5
 from collections import Counter
@@ -43,7 +43,7 @@ ANSWERS = (BOXES, BOX_AREA)  # Numbers that are part of a model's answer
 def image_metrics(frame: pd.DataFrame) -> list[str]:
     "Names of the numbers that an image frame has of its pictures: size, pixels, and the quality metrics"
     own = [PIXEL_MEAN, PIXEL_SD, "megapixels", "aspect"]
-    return [c for c in [*own, *METRICS] if c in frame and c not in ("blank", "pages", "unreadable_share", "blank_share")]
+    return [c for c in dict.fromkeys([*own, *METRICS]) if c in frame and c not in ("blank", "pages", "unreadable_share", "blank_share")]
 
 # %% ../../nbs/judge/48_profile.ipynb #45365777
 KEEP = 2000  # Images whose rows are kept
@@ -58,6 +58,11 @@ def _keys(frame: pd.DataFrame) -> list[str]:
 
 def _lowest(frame: pd.DataFrame, keep: int) -> pd.DataFrame:
     return frame.sort_values(_KEY, kind="stable", ignore_index=True).head(keep) if len(frame) else frame
+
+DIGITS = 7  # Significant digits of a kept number, in memory as in a file, so that what was read again equals what was not
+
+def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(**{c: [float(f"{x:.{DIGITS}g}") for x in frame[c]] for c in frame if frame[c].dtype.kind == "f"})
 
 def _kept(frame: pd.DataFrame) -> list[str]:
     "Columns of an image frame that a sample keeps"
@@ -121,6 +126,12 @@ class Profile:
         "Pixel statistics as in a baseline file: `overall` and `per_channel`"
         return self.stated.get("pixel_statistics") or pixel_statistics(self.pixels)
 
+    @property
+    def calibration_error(self) -> float | None:
+        "Expected calibration error (Naeini et al. 2015) of the labelled images, 0 to 1: how far confidence and share of right answers lie apart"
+        n, sure, right = self.calibration.T
+        return float(np.abs(right - sure).sum() / n.sum()) if n.sum() else None
+
     @classmethod
     def of(cls,
         images: pd.DataFrame,  # One row an image
@@ -134,11 +145,12 @@ class Profile:
         good = _with_shape(images[images[REASON].isna()] if REASON in images else images)
         answers, sure, numbers = _answers(good), _sure(good), [*image_metrics(good), *(c for c in (CONFIDENCE, *ANSWERS) if c in good)]
         rows = good.assign(**{_KEY: _keys(good)})
+        sample = _rounded(_lowest(rows[_kept(rows)], keep))
         return cls(images=len(images), reasons=_counted(images, REASON), pixels=None if pixels is None else check_pixels(pixels),
                    moments={c: Moments.of(good[c]) for c in numbers},
                    confidences=np.bincount(_bins(sure, CONFIDENCE_BINS), minlength=CONFIDENCE_BINS),
                    classes=_added(class_counts(a) for a in answers), predictions=len(answers), troubles=_counted(good, "prediction_reason"),
-                   calibration=_calibration(good), sample=_lowest(rows[_kept(rows)], keep), model=model, source=source, time=time, keep=keep)
+                   calibration=_calibration(good), sample=sample, model=model, source=source, time=time, keep=keep)
 
     def __add__(self, other: Self) -> Self: return merge([self, other])
 

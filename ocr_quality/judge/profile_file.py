@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core import TIME, ProfileError, TimeError, format_time, parse_time
 from .moments import Moments, check_pixels
-from .profile import CALIBRATION_BINS, CONFIDENCE, CONFIDENCE_BINS, HEIGHT, KEEP, WIDTH, Profile
+from .profile import CALIBRATION_BINS, CONFIDENCE, CONFIDENCE_BINS, DIGITS, HEIGHT, KEEP, WIDTH, Profile
 
 # %% ../../nbs/judge/49_profile_file.ipynb #43d6b58a
 FORMAT, VERSION = "ocr_quality.profile", 1
@@ -27,7 +27,7 @@ def _plain(x):
     if x is None or x is pd.NA or x != x: return None
     if isinstance(x, (bool, np.bool_)): return bool(x)
     if isinstance(x, (int, np.integer)): return int(x)
-    if isinstance(x, (float, np.floating)): return float(f"{x:.7g}") if math.isfinite(x) else None
+    if isinstance(x, (float, np.floating)): return float(f"{x:.{DIGITS}g}") if math.isfinite(x) else None
     return str(x)
 
 def _size(sample: pd.DataFrame) -> list[int] | None:
@@ -52,7 +52,7 @@ def profile_dict(
                                "metrics": {k: m.to_dict() for k, m in p.moments.items()}},
         "predictions": {"prediction_count": p.predictions, "unique_classes": len(p.classes), "class_distribution": _counts(p.classes),
                         "confidence_statistics": _confidence(p), "confidence_histogram": p.confidences.tolist(), "invalid": p.troubles,
-                        "calibration": p.calibration.tolist()},
+                        "calibration": p.calibration.tolist(), "calibration_error": p.calibration_error},
         "sample": {"keep": p.keep, "columns": {str(c): [_plain(x) for x in p.sample[c]] for c in p.sample}}}
 
 def _counts(classes: dict[str, float]) -> dict[str, float]:
@@ -107,6 +107,6 @@ def read_profile(
     if not old and d.get("version") != VERSION:
         raise ProfileError(f"expected a profile of version {VERSION}, got version {d.get('version')!r}; update ocr_quality, or make it again")
     try: return _old(d) if old else _ours(d)
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         if isinstance(e, ProfileError): raise
         raise ProfileError(f"expected a whole baseline, got a damaged one ({type(e).__name__}: {str(e)[:120]}); make it again") from e

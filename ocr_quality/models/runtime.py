@@ -19,7 +19,7 @@ from ..core import ModelError, SourceError, require, settings
 from .answers import Prediction
 from .model_spec import ModelSpec, Tensor, beside_model, fields_in_metadata, fields_in_zip, load_spec, settle_input, stem, unfit
 from .outputs import Reader
-from .preprocess import Preparer
+from .preprocess import Placed, Preparer
 from ..objects import read_bytes
 
 # %% ../../nbs/models/49_runtime.ipynb #eb44a4dd
@@ -221,6 +221,24 @@ class Model:
             placed = [self.prepare.fill(image, into) for image, into in zip(part, batch)]
             batch[len(part):] = batch[len(part) - 1]
             answers += self._read(self._run(batch), placed)
+        return answers
+
+    def ready(self,
+        image: np.ndarray,  # `(H, W, 3)` uint8 RGB, or `(H, W)` grey
+    ) -> tuple[np.ndarray, Placed]:  # For `answer`
+        "A picture made ready, so that it need not be kept until enough others are there"
+        out = np.empty(self.prepare.shape, self.prepare.dtype)
+        return out, self.prepare.fill(image, out)
+
+    def answer(self,
+        pictures: Sequence[tuple[np.ndarray, Placed]],  # Each made by `ready`
+    ) -> list[Prediction]:  # One a picture, in their order
+        "What the model says of pictures made ready"
+        answers, size = [], self._fixed or MAX_BATCH
+        for i in range(0, len(pictures), size):
+            part = pictures[i:i + size]
+            batch = _filled(np.stack([x for x, _ in part]), self._fixed or len(part))
+            answers += self._read(self._run(batch), [placed for _, placed in part])
         return answers
 
 def _filled(batch: np.ndarray, size: int) -> np.ndarray:

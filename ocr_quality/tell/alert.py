@@ -24,6 +24,7 @@ from ..metrics import METRICS, metric_info
 from ..records.journal import closed_of, mutes_of
 from ..records.store import MetricStore
 from .change import base_metric, metric_words
+from .numbers import level
 from .notify import Sent, send_message, split_recipient
 from .quiet import quiet_until, read_quiet
 
@@ -92,6 +93,7 @@ def alert_title(
     facts: dict,  # From `alert_facts`
 ) -> str:  # One line
     "Subject of an alert: model, batch, index and limit"
+    if "headline" in facts: return f"{facts['model']}: {facts['headline'].rstrip('.')}, in batch {facts['batch']}"
     if "pages" not in facts: return " ".join(f"{facts['model']}: alert on {facts['metric']}, {_n(facts[VALUE])}".split())
     if facts.get("since"):
         return (f"{facts['model']}: {metric_words(facts['metric'])} slowly worse since {facts['since']}, now {_n(facts[VALUE])}, "
@@ -115,10 +117,17 @@ def _plain_lines(facts: dict) -> list[tuple[str, str]]:
              ("Range", f"{facts['condition'] or 'no condition'} {' and '.join(limits)}" if limits else ""), ("Says", facts.get("description") or "")]
     return [(label, text) for label, text in lines if text] + [("", note) for note in facts.get("notes", [])]
 
+def _drift_lines(facts: dict) -> list[tuple[str, str]]:
+    "What the alert of a batch that drifted says"
+    said = [("" if i else "Drift", text) for i, text in enumerate([facts["headline"], *facts["findings"]])]
+    more = [(label, facts[key]) for label, key in (("Harm", "harm"), ("Compared", "reference"), ("Report", "report")) if facts.get(key)]
+    return [("Batch", f"{facts['batch']} of {facts['model']}, {facts['time']}"), *said, *more] + [("", note) for note in facts.get("notes", [])]
+
 def alert_lines(
     facts: dict,  # From `alert_facts`
 ) -> list[tuple[str, str]]:  # Label and text; an empty label goes on with the one above
     "What an alert says, line by line"
+    if "headline" in facts: return _drift_lines(facts)
     if "pages" not in facts: return _plain_lines(facts)
     why = ", ".join(f"{k} {v}" for k, v in facts["reasons"].items())
     lines = [("Batch", f"{facts['batch']} of {facts['model']}, {facts['time']}"), ("Index", _off(facts)), ("Rule", facts["rule"]),
@@ -137,14 +146,20 @@ def lines_text(
     "Labelled lines as plain text"
     return "\n".join([f"{label + ':' if label else '':<13} {text}".rstrip() for label, text in lines])
 
+_EDGES = {"low": "#e5c04b", "medium": "#c2560c", "high": "#8f0d22"}  # As the reports have them
+_LOOK = ("font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;color:#1d242c;background:#ffffff;border:1px solid #dde2e8;"
+         "border-radius:8px;padding:10px 18px;max-width:760px")
+
 def lines_html(
     title: str,
     lines: list[tuple[str, str]],  # Label and text
+    severity: str | None = None,  # Colours the edge; the text says it in words
 ) -> str:  # A fragment of HTML that fetches nothing
     "Labelled lines as simple HTML, a paragraph a line, from which mail programs make good plain text too"
-    head = lambda label: f'<span style="color:#666">{html.escape(label)}:</span> ' if label else ""  # noqa: E731
+    head = lambda label: f'<span style="color:#5b6673">{html.escape(label)}:</span> ' if label else ""  # noqa: E731
     body = [f'<p style="margin:2px 0 2px {0 if label else 24}px">{head(label)}{html.escape(text)}</p>' for label, text in lines]
-    return f'<div style="font:14px sans-serif"><p><b>{html.escape(title)}</b></p>{"".join(body)}</div>'
+    edge = f"border-left:8px solid {_EDGES.get(level(severity), '#9aa3ad')}"
+    return f'<div style="{_LOOK};{edge}"><p style="margin:4px 0 8px;font-size:18px"><b>{html.escape(title)}</b></p>{"".join(body)}</div>'
 
 def alert_text(
     facts: dict,  # From `alert_facts`
@@ -228,7 +243,7 @@ def _pictures(facts: dict) -> tuple[dict[str, bytes], list[str]]:
 def _facts(store: MetricStore, alert_id: str) -> dict:
     "What is to be said about a stored alert"
     alert = store.alert(alert_id)
-    return alert["detail"] if "pages" in alert["detail"] else alert
+    return alert["detail"] if {"pages", "headline"} & alert["detail"].keys() else alert
 
 def read_message(
     store: MetricStore,
@@ -246,13 +261,17 @@ def read_message(
     ids = ", ".join(said["notes"] + ([f"alert {message['alert_id']}"] if facts else []))
     return title, [*map(tuple, said["lines"]), *(alert_lines(facts) if facts else []), ("", ids)], facts
 
+def _severity(due: dict) -> str | None:
+    "How bad is what a delivery tells; None where it tells that something is over"
+    return None if due["kind"] in ("told_recovered", "told_over") else (due["detail"] or {}).get("severity")
+
 def _send(store: MetricStore, due: dict) -> Sent:
     "Send one delivery's message, with whatever goes wrong as its outcome"
     try:
         title, lines, facts = read_message(store, due["message_id"])
         pictures, notes = _pictures(facts)
         lines = lines[:-1] + [("", note) for note in notes] + lines[-1:]
-        message = title, lines_text(lines), lines_html(title, lines)
+        message = title, lines_text(lines), lines_html(title, lines, _severity(due))
     except Exception as e: return Sent("failed", redact_text(f"the message could not be written: {type(e).__name__}: {e}"))
     return send_message(due["recipient"], *message, pictures)
 

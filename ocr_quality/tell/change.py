@@ -18,10 +18,14 @@ from ..metrics import base_metric, metric_info
 _all_ = ["moved_by_tag", "worst_pages", "badness", "moved", "base_metric"]  # What is found out can be had from here too
 
 # %% ../../nbs/tell/49_change.ipynb #4f8d9f91
+_WORDS = {"brisque": "BRISQUE", "skew_deg": "Skew", "text_height_px": "Text height", "drift_inputs": "Drift of the images",
+          "drift_confidence": "Drift of the confidence", "drift_predictions": "Drift of the answers",
+          "drift_missing": "Images without an answer"}
+
 def metric_words(name: str) -> str:
     "Name of a metric or a series for people, such as `BRISQUE, 90th percentile`"
     base = base_metric(name)
-    words = {"brisque": "BRISQUE", "skew_deg": "Skew", "text_height_px": "Text height"}.get(base, base.replace("_", " ").capitalize())
+    words = _WORDS.get(base, base.replace("_", " ").capitalize())
     tail = {"_mean": ", mean", "_p10": ", 10th percentile", "_p90": ", 90th percentile", "_beyond": ", share beyond the limit"}
     return words + tail.get(name.removeprefix(base), "")
 

@@ -19,7 +19,7 @@ from ..records.journal import ARRIVED, mutes_of
 from ..records.ledger import alert_row
 from ..records.store import MetricStore
 from .alert import lines_text, people, read_message
-from .incident import NO_BATCH, OVER, SEVERITIES, TOLD, AlertRules, Incident, Seen, incidents_of, new_event, observe
+from .incident import NO_BATCH, OVER, QUALITY, SEVERITIES, TOLD, AlertRules, Incident, Seen, incidents_of, new_event, observe
 from .policy import acknowledgement, state_of, tell
 from .wording import message_words, worst_batch
 
@@ -51,7 +51,7 @@ def note(
         new: list[dict] = []
         for one in seen:
             new += observe(past + new, one, rules, model, now)
-            if one.stream != NO_BATCH: new += _arrived(past + new, one, rules, model, now)
+            if one.stream == QUALITY: new += _arrived(past + new, one, rules, model, now)
         due = tell(past + new, rules, now)
         found = {i.id: i for i in incidents_of(past + new + due)}
         for e in (e for e in due if e["kind"] in TOLD):

@@ -52,19 +52,26 @@ def _title(ax, title: str, note: str):
     ax.set_title(title, loc="left", fontsize=10.5, color=TEXT, fontweight="bold", parse_math=False)
     ax.set_ylabel(note if len(note) < 32 else note.replace(", ", ",\n"), fontsize=9, color=TEXT, parse_math=False)
 
-def _steady_ids(text: str) -> str:
-    "`text` of an SVG with ids made of what it shows: matplotlib's are random, and two figures in a page must not share any"
-    ids = {name: i for i, name in enumerate(dict.fromkeys(re.findall(r'\bid="([a-z][0-9a-f]{10})"', text)))}
-    def number(prefix): return re.sub(r"\b[a-z][0-9a-f]{10}\b", lambda m: f"{prefix}{ids[m[0]]}" if m[0] in ids else m[0], text)
-    return number(f"f{zlib.crc32(number('').encode()):08x}-")
+_REFERS = re.compile(r'((?:href="|url\()#)([^")]+)')
 
-def svg(figure) -> str:
+def _steady_ids(text: str, key: str) -> str:
+    "`text` of an SVG with ids for what is referred to alone, made of what it shows: two figures in a page must not share any"
+    ids = {name: i for i, name in enumerate(dict.fromkeys(m[2] for m in _REFERS.finditer(text)))}
+    def number(prefix):
+        named = re.sub(r'\sid="([^"]*)"', lambda m: f' id="{prefix}{ids[m[1]]}"' if m[1] in ids else "", text)
+        return _REFERS.sub(lambda m: f"{m[1]}{prefix}{ids[m[2]]}", named)
+    return number(f"f{zlib.crc32((key + number('')).encode('utf-8', 'replace')):08x}-")
+
+def svg(
+    figure,
+    key: str = "",  # Tells it from another of the same look in the page
+) -> str:
     "`figure` as an `<svg>` element to be put into a page: no declaration, no metadata, no addresses, as wide as there is room"
     out = StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg"):], flags=re.S)
-    text = _steady_ids(text)
+    text = _steady_ids(text, key)
     head, body = text.split(">", 1)
     return re.sub(r'\s(xmlns(:xlink)?|width|height|version)="[^"]*"', "", head) + ' role="img">' + body.strip()
 

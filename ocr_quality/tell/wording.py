@@ -11,7 +11,7 @@ from datetime import datetime, time, timedelta
 from ..core import parse_time
 from ..metrics import metric_info
 from .change import metric_words
-from .incident import FAILS, NO_BATCH, OVER, Incident, worst_severity
+from .incident import DRIFT, FAILS, NO_BATCH, OVER, Incident, worst_severity
 
 # %% ../../nbs/tell/56_wording.ipynb #b8f92da9
 def when(instant: datetime) -> str:
@@ -103,7 +103,9 @@ def _words(incident: Incident, event: dict, model: str) -> dict:
     held = [("Held back", "it began and ended while messages waited")] if kind == "told_over" else []
     if late: held = [("Late", f"batch {late} came, or was measured again, when this was over, and fails; enough batches after it pass")]
     if not n and not late: return {"title": f"{model}: measured again, nothing fails any more", "lines": [*_ended(incident), *held]}
-    what = f"batch {late} fails after all in what is over," if late else f"{'failed and recovered' if held else 'recovered'} after"
+    drifted = "drifted" if incident.stream == DRIFT else "failed"
+    ended = f"{drifted} and recovered" if held else "recovered from drift" if incident.stream == DRIFT else "recovered"
+    what = f"batch {late} fails after all in what is over," if late else f"{ended} after"
     title = f"{model}: {what} {batches(n)}, {span_words(lasted(incident))}"
     return {"title": title, "lines": [*_ended(incident), *held]}
 
