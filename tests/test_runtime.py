@@ -195,6 +195,15 @@ def test_run_takes_any_number_of_inputs(tmp_path):
         load_model(separate_onnx(tmp_path / "d.onnx")).run(np.zeros((2, 3, 32, 48), np.float32))
 
 
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+def test_pictures_made_ready_one_by_one_are_answered_as_together(tmp_path, batch):
+    model, images = load_model(classifier_onnx(tmp_path / "m.onnx", batch=batch), NAMES), pictures(9)
+    same(model.answer([model.ready(i) for i in images]), np.stack([a.scores for a in model.predict(images)]), 1e-5)
+    boxes = load_model(yolo_onnx(tmp_path / "y.onnx", size=(96, 144)), {"form": "yolo", "classes": COLOURS, "fit": "letterbox"})
+    large, small = coloured((1, 2, "green"), size=(600, 400)), coloured((0, 0, "red"))
+    assert boxes.answer([boxes.ready(large), boxes.ready(small)]) == boxes.predict([large, small])
+
+
 @pytest.mark.parametrize(("make", "options"), [(classifier_onnx, {}), (classifier_tflite, {}), (classifier_tflite, {"batch": None})])
 def test_several_threads_at_once_say_the_same_as_one(tmp_path, make, options):
     path = make(tmp_path / ("m.onnx" if make is classifier_onnx else "m.tflite"), **options)
