@@ -195,13 +195,26 @@ def test_run_takes_any_number_of_inputs(tmp_path):
         load_model(separate_onnx(tmp_path / "d.onnx")).run(np.zeros((2, 3, 32, 48), np.float32))
 
 
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+def test_pictures_made_ready_one_by_one_are_answered_as_together(tmp_path, batch):
+    model, images = load_model(classifier_onnx(tmp_path / "m.onnx", batch=batch), NAMES), pictures(9)
+    same(model.answer([model.ready(i) for i in images]), np.stack([a.scores for a in model.predict(images)]), 1e-5)
+    boxes = load_model(yolo_onnx(tmp_path / "y.onnx", size=(96, 144)), {"form": "yolo", "classes": COLOURS, "fit": "letterbox"})
+    large, small = coloured((1, 2, "green"), size=(600, 400)), coloured((0, 0, "red"))
+    assert boxes.answer([boxes.ready(large), boxes.ready(small)]) == boxes.predict([large, small])
+
+
 @pytest.mark.parametrize(("make", "options"), [(classifier_onnx, {}), (classifier_tflite, {}), (classifier_tflite, {"batch": None})])
 def test_several_threads_at_once_say_the_same_as_one(tmp_path, make, options):
     path = make(tmp_path / ("m.onnx" if make is classifier_onnx else "m.tflite"), **options)
     model, images = load_model(path, NAMES, threads=1), pictures(60)
     alone = [model.predict([i])[0] for i in images]
-    with ThreadPoolExecutor(8) as pool:
-        together = [a for part in pool.map(model.predict, [images[i:i + 1 + i % 5] for i in range(0, 60)]) for a in part[:1]]
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns between any two steps, not only every 5 ms
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            together = [a for part in pool.map(model.predict, [images[i:i + 1 + i % 5] for i in range(0, 60)]) for a in part[:1]]
+    finally: sys.setswitchinterval(usual)
     same(together, np.stack([a.scores for a in alone]), 1e-5)
 
 
@@ -402,6 +415,15 @@ def test_cut_and_damaged_files_are_errors_and_no_crash(tmp_path, make):
     assert done.returncode == 0, done.stderr[-2000:]
     fine, refused = json.loads(done.stdout)  # nothing but our own line: the runtimes are quiet on stdout
     assert refused >= 30 and fine + refused == 60
+
+
+def test_a_name_that_is_no_text_is_an_error_and_nothing_is_printed(tmp_path, capfd):
+    path = Path(classifier_onnx(tmp_path / "m.onnx"))
+    data = path.read_bytes()
+    for name in (b"picture", b"GlobalAveragePool"):
+        path.write_bytes(data.replace(name, b"\xff\xfe" + name[2:]))
+        with pytest.raises(ModelError, match="onnxruntime can load"): load_model(path)
+    assert capfd.readouterr().out == ""
 
 
 # The file and what lies beside it -------------------------------------------------------------------------------------------------

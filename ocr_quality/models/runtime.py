@@ -143,7 +143,7 @@ class TfliteRuntime:
         return outputs
 
 # %% ../../nbs/models/49_runtime.ipynb #6975f0ac
-MAX_BATCH = 8  # Pictures that go through a model together; more take memory and save nothing on a CPU
+MAX_BATCH = 4  # Pictures that go through a model together: on a CPU, larger batches leave the caches and are slower by the picture
 
 class Model:
     "A model that is ready to be asked; safe to use from several threads"
