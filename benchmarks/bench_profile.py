@@ -7,6 +7,7 @@ run in turn within a round, in one process; a ratio is the median of the rounds'
 run by onnxruntime in one thread; where it or the package onnx is not installed it is left out. Memory is that of processes of their own.
 """
 import argparse
+import importlib
 import os
 import shutil
 import statistics
@@ -75,10 +76,10 @@ def compare(what: str, aim: float, rounds: int, count: int, ours, theirs) -> Non
 def with_model(files: list[Path], rounds: int, top: Path) -> None:
     "The model's part, its own time being that of onnxruntime on inputs that are ready, a batch of 8 at a time"
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    try: from models_made import mobile_onnx
+    try: made = importlib.import_module("models_made")
     except ImportError as e: return print(f"  with a model: left out, {e.name} is not here")
     from ocr_quality.models.runtime import load_model
-    model = load_model(mobile_onnx(top / "mobile.onnx"), threads=1)
+    model = load_model(made.mobile_onnx(top / "mobile.onnx"), threads=1)
     batch = np.stack([model.prepare(cv2.imread(str(files[0]))[..., ::-1])] * 8)
     def own() -> float:
         start = time.perf_counter()

@@ -63,17 +63,21 @@ def _counts(counted: Mapping) -> dict[str, object]:
             if len(often) > REASONS: flat[f"{name}: {len(often) - REASONS:,} more"] = sum(finite(n) or 0 for _, n in often[REASONS:])
     return flat
 
-def _two_sets(title: str, sets: list[Mapping], show, kind: str, anchor: str, note: str = "") -> Part | None:
+def _two_sets(title: str, sets: list[Mapping], show, kind: str, anchor: str, note: str = "", severity: str | None = None) -> Part | None:
     "A table of two sets side by side"
     rows = [(k, *(show(s.get(k)) for s in sets)) for k in dict.fromkeys(k for s in sets for k in s)][:40]
     columns = [("", "name"), ("Reference", kind), ("Now", kind)]
-    return Part(title, template="parts.html.j2#table", values={"columns": columns, "rows": rows, "note": note}, anchor=anchor) if rows else None
+    values = {"columns": columns, "rows": rows, "note": note}
+    return Part(title, template="parts.html.j2#table", values=values, severity=severity, anchor=anchor) if rows else None
 
 @report_part("drift", 75)
 def counted_part(report: Mapping) -> Part | None:
     "What went wrong, counted"
     def show(v): return "0" if v is None else amount(v) if finite(v) is not None else line(v, 100) or "–"
-    return _two_sets("Counted trouble", [_counts(some(some(report.get("counted")).get(s))) for s in _SETS], show, "n", "counted")
+    missing = some(report.get("missing_drift"))
+    grave = line(missing.get("severity"), 20) if missing.get("drift_detected") is True else None
+    sets = [_counts(some(some(report.get("counted")).get(s))) for s in _SETS]
+    return _two_sets("Counted trouble", sets, show, "n", "counted", " ".join(texts(missing.get("sentences"), 6)), grave)
 
 def _known(found: Mapping) -> dict[str, str]:
     "What is known of one of the sets"

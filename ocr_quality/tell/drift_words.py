@@ -177,7 +177,8 @@ def drift_lines(
     severity, headline = overall(check_report(report))
     answers, harm, sets = [answer(report, name) for name in QUESTIONS], some(report.get("harm")), [some(report.get(s)) for s in _SETS]
     below = {a["sentence"] for a in answers} | {line(harm.get("sentence"), 600)}
-    lines = [("Drift", f"{severity}: {headline}"), *_labelled("", [f for f in texts(report.get("findings"), 6) if f not in below])]
+    lines = [("Drift", f"{severity}: {headline}" if severity != "none" else headline)]
+    lines += _labelled("", [f for f in texts(report.get("findings"), 6) if f not in below])
     for a in answers:
         how = f"{a['verdict']}, {a['severity']}" if a["verdict"] == "different" and a["severity"] in LEVELS else a["verdict"]
         lines.append((a["short"], f"{how}. {a['sentence']}".strip() if how else a["sentence"]))
