@@ -111,7 +111,8 @@ def _read_shares(found: Mapping) -> tuple[np.ndarray, ...] | None:
 def _ordered(report: Mapping) -> dict[str, tuple[str, str]]:
     "Words and unit of each distribution, in the order they are worth a look"
     known = {str(f.get("name")): (feature_words(f), line(f.get("unit"), 60)) for f in features(report)}
-    known = {"pixels": ("Pixel values", "0 black to 1 white"), "confidence": ("Confidence", "as the model states it")} | known
+    known = {"pixels": ("Pixel values", "0 black to 1 white; heights are roots of shares"),
+             "confidence": ("Confidence", "as the model states it")} | known
     rank = {name: i for i, name in enumerate(known)}
     names = sorted(map(str, some(report.get("distributions"))), key=lambda k: rank.get(k, len(rank)))
     return {k: known.get(k) or (line(k, 60).replace("_", " ").capitalize(), "") for k in names}
@@ -124,7 +125,7 @@ def distributions_part(report: Mapping) -> Part | None:
         if len(plots) == CHARTS: break
         shares = _read_shares(some(found.get(name)))
         if shares is None: odd.append(words)
-        else: plots.append({"words": words, "unit": unit, "svg": Markup(svg(plot_shares(*shares), name))})
+        else: plots.append({"words": words, "unit": unit, "svg": Markup(svg(plot_shares(*shares, root=name == "pixels"), name))})
     if not ordered: return None
     named, left = ", ".join(odd[:8]) + " and others" * (len(odd) > 8), len(ordered) - len(plots) - len(odd)
     notes = [f"{named} cannot be drawn: expected as many finite shares as there are bins between ascending edges."] if odd else []
