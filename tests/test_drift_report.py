@@ -19,6 +19,8 @@ from ocr_quality.jobs.model_settings import set_model
 from ocr_quality.jobs.monitor import image_quality
 from ocr_quality.jobs.notebook import run_notebook
 from ocr_quality.jobs.weekly import weekly_review
+from ocr_quality.judge.drift import DriftLimits, detect_drift
+from ocr_quality.judge.profile import Profile
 from ocr_quality.records.store import MetricStore
 from ocr_quality.tell.alert import lines_html
 from ocr_quality.tell.drift_report import drift_html, drift_lines, drift_report, drift_text
@@ -37,7 +39,7 @@ def histogram(mean, sd, edges, n=500, seed=0):
 
 def feature(name="sharpness", words="Sharpness", effect=1.87, **more):
     return {"name": name, "words": words, "unit": "edges a letter", "n": 197, "n_reference": 998, "missing": 3, "reference": 6.31, "current": 4.42,
-            "effect": effect, "shift": -1.89, "direction": "worse", "ks": 0.7, "p_value": 0.0123} | more
+            "effect": effect, "null": 0.083, "shift": -1.89, "direction": "worse", "ks": 0.7, "p_value": 0.0123} | more
 
 
 def question(**more):
@@ -76,8 +78,9 @@ def example():
             "pages": [{"uri": f"s3://claims/now/claim_{i:03d}.jpg", "page": 1 + i, "batch": "2026-03-14", "feature": "sharpness", "value": 2.1 + i,
                        "score": 0.91} for i in range(3)],
             "counted": {"reference": {"images": 1000, "unreadable": 2, "reasons": {"empty file": 2}, "no_prediction": 0},
-                        "current": {"images": 200, "unreadable": 3, "reasons": {"truncated JPEG": 3}, "no_prediction": 4}},
-            **sets, "limits": {"alpha": 0.0123, "severities": [0.02, 0.05, 0.1]}, "notes": ["There is one reference set only."]}
+                        "current": {"images": 200, "unreadable": 3, "reasons": {"truncated JPEG": 3}, "predictions": 193, "no_prediction": 4,
+                                    "invalid_predictions": {"NaN confidence": 2, "scores do not sum to 1": 3}}},
+            **sets, "limits": {"alpha": 0.0123, "pixel_mean": 0.07, "severities": [0.02, 0.05, 0.1]}, "notes": ["There is one reference set only."]}
 
 
 VOID = set("area base br col embed hr img input link meta source track wbr".split())
@@ -142,15 +145,17 @@ def test_every_number_that_matters_appears():
                  "0.012, limit 0.0033", "1.87 reference sd", "from 0.31 reference sd", "different, high", "different, medium", "It moved.",
                  # questions
                  "It does harm.", "28.1", "39.0", "+10.9 (1.42 sd)", "+9.02 to +12.9", "worse",  # harm
-                 "6.31 4.42 1.87 sd worse 0.012", "197 against 998 images, 3 missing", "1.51 sd", "0.52 sd",  # what moved
+                 "6.31 4.42 1.87 sd worse, chance 0.08 0.012", "197 against 998 images, 3 missing", "1.51 sd", "0.52 sd",  # what moved
                  "41.3 % 22.2 % −19.1 0.002", "power of attorney new 0.0 % 16.3 % +16.3 < 0.001", "1 class", "0.05 on average", "0.09 in 99 of 100",
                  "differ by 0.19", "Jensen–Shannon 0.03",  # classes
                  "The images −0.0810 −0.0951 to −0.0682", "The model +0.00410", "Both together", "In all −0.0902 −0.104 to −0.0771", "the data",
                  "claim_000.jpg Sharpness 2.10 0.910 2026-03-14", "claim_002.jpg page 3", "no prediction 0 4", "reasons: truncated JPEG 0 3",
+                 "invalid predictions: NaN confidence 0 2",
                  "images 1,000 200", "9f2c51b07a3de488 77aa51b07a3de000", "two different models", DAY(14),
                  "baseline_mean 0.8712", "overall_mean_shift 0.0251", "overall_std_shift 0.0112", "beyond_limit no",
                  "baseline_mean_confidence 0.9312",
-                 "wasserstein_distance 0.1912", "no drift, low", "drift, medium", "drift, high", "more than 0.05", "above 0.15",
+                 "wasserstein_distance 0.1912", "no drift, low", "drift, medium", "drift, high", "more than 0.07, or the sd by more than 0.1",
+                 "above 0.15",
                  "confidence_drift yes",
                  "alpha 0.0123", "0.02, 0.05, 0.1", "There is one reference set only."):
         assert text in seen, text
@@ -231,7 +236,8 @@ def test_anything_may_stand_anywhere(at, value):
         changed = put(report, path, value)
         html = drift_html(changed)
         assert "could not be made" not in html, (path, re.findall("could not be made[^<]*", html))
-        assert not re.search(r"\b(nan|inf|None)\b", words(html).replace("nan confidence", "")), path
+        shown = words(html).replace("None", "") if value == "none" else words(html)
+        assert not re.search(r"\b(nan|inf|None)\b", shown), path
         drift_text(changed)
 
 
@@ -271,7 +277,7 @@ def test_names_and_texts_are_escaped_everywhere(nasty, tmp_path):
     if nasty == "x" * 5000: assert "x" * 700 not in html
 
 
-KEYS = {k for p in leaves(example()) for k in p if isinstance(k, str)} - {"reasons", "empty file", "truncated JPEG", "alpha"}
+KEYS = {k for p in leaves(example()) for k in p if isinstance(k, str)} - {"reasons", "empty file", "truncated JPEG", "alpha", "NaN confidence"}
 
 
 def test_however_much_there_is_the_page_is_small():
@@ -325,6 +331,28 @@ def test_a_report_is_the_same_after_json_and_twice(tmp_path):
     assert drift_html(json.loads(json.dumps(report))) == first == drift_html(report) and report == before
 
 
+def test_what_the_judge_makes_is_a_report_in_full():
+    "Real reports of `judge.drift`: blurred and less sure, another class, the same, too few"
+    def profile(n, seed, blur=0.0, new=0.0):
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame({"uri": [f"s3://b/{seed}/{i}.jpg" for i in range(n)], "page": 1, "batch": str(seed), "width": 1654, "height": 2339,
+                              "reason": None,
+                              "pixel_mean": rng.normal(0.87, 0.03, n), "pixel_sd": rng.normal(0.22, 0.02, n),
+                              "brisque": rng.normal(28 + 8 * blur, 5, n),
+                              "sharpness": rng.normal(6.3 - 2 * blur, 1, n), "predicted": np.where(rng.random(n) < new, "mandate", "invoice"),
+                              "confidence": rng.beta(30, 3 + 4 * blur, n), "prediction_reason": None})
+        pixels = rng.integers(0, 1000, (3, 256)).astype(np.int64)
+        return Profile.of(frame, pixels, {"name": "doctype", "checksum": "9f2c"}, f"s3://b/{seed}", parse_time(DAY(seed)))
+    reference = profile(400, 1)
+    for current, said in ((profile(150, 2, blur=1), "Sharpness"), (profile(150, 3, new=0.3), "mandate"), (profile(150, 4), "as before"),
+                          (profile(5, 5), "too few")):
+        report = detect_drift(reference, current, DriftLimits(shuffles=599))
+        html = check(drift_html(json.loads(json.dumps(report))))
+        assert said in words(html) and said in drift_text(report) and words(report["questions"]["inputs"]["sentence"]) in words(html)
+        for feature in report["questions"]["inputs"]["features"]: assert feature["words"] in html
+        assert {p["uri"] for p in report["pages"][:12]} <= set(re.findall(r"s3://b/\d+/\d+\.jpg", html))
+
+
 def test_too_few_is_not_shown_as_all_well():
     few = {k: question(verdict="too few", drift_detected=False, severity="none") if k != "data_or_model" else None for k in example()["questions"]}
     head = check(drift_html(example() | {"severity": "none", "overall_drift_detected": False, "questions": few}))
@@ -344,7 +372,8 @@ def test_plain_text_says_the_same():
                  "Data or model: the data. It is the data.",
                  "Harm:          worse. It does harm.", "Sharpness 6.31 to 4.42 (1.87 sd, worse, p 0.012)",
                  "power of attorney 0.0 % to 16.3 % (never seen before)",
-                 "s3://claims/now/claim_001.jpg page 2  Sharpness 3.10", "200, against 1,000 in the reference", "unreadable 3, no prediction 4",
+                 "s3://claims/now/claim_001.jpg page 2  Sharpness 3.10", "200, against 1,000 in the reference",
+                 "unreadable 3, no prediction 4, invalid predictions 5",
                  "There is one reference set only."):
         assert said in text, said
     mail = lines_html("drift", drift_lines(example()), "high")
@@ -463,7 +492,7 @@ def test_many_models_and_hostile_names_stay_within_bounds(tmp_path):
     for i, m in enumerate(facts["models"]):
         m |= {"model": f"<script>{i}" + "x" * 400, "worst": [{"uri": '"><img src=//a.org>' + "u" * 2000, "page": 2, "value": math.nan}] * 50,
               "failing": [{"batch": "\x1b" + "b" * 900, "series": "unknown", "value": None, "limit": math.inf}] * 50,
-              "drift": [{"metric": "drift_x", "time": DAY(10), "value": 0.2, "severity": "low"}] * 50}
+              "drift": [{"batch": "<i>", "time": DAY(10), "severity": "low", "values": {"drift_x": 0.2, "<b>": None}}] * 50}
     html = written(facts, tmp_path)
     assert "<script" not in html and "Also: " in html and "more are in the store" in html
 
@@ -527,19 +556,21 @@ def test_a_batch_belongs_to_one_week(measured):
 def test_points_of_any_kind_make_a_week(tmp_path):
     with MetricStore(f"sqlite:///{tmp_path / 'store.db'}") as store:
         for d in range(1, 16): store.log_metric("plain", "accuracy", 0.9 + d / 1000, DAY(d))
-        store.put_points([{"point_id": f"d{i}", "model": "plain", "metric": "drift_inputs", "value": v, "time": DAY(14), "detail": {"severity": s}}
+        store.put_points([{"point_id": f"d{i}", "model": "plain", "metric": "drift_inputs", "value": v, "time": DAY(14), "batch": f"b{i}",
+                           "detail": {"severity": s}}
                           for i, (v, s) in enumerate(((0.1, "none"), (1.9, "high")))])
         set_model(store, "silent", index="brisque")
         review = weekly_review(DAY(16), store=store, home=str(tmp_path))
         only = weekly_review(DAY(16), models=["silent"], store=store, home=str(tmp_path))
-        with pytest.raises(JobError, match="among plain, silent, got other"): weekly_review(DAY(16), models=["plain", "other"], store=store,
-                home=str(tmp_path))
+        with pytest.raises(JobError, match="among plain, silent, got other"):
+            weekly_review(DAY(16), models=["plain", "other"], store=store, home=str(tmp_path))
         for days in (0, 400, 1.5, True):
             with pytest.raises(SettingsError, match="1 to 366 days"): weekly_review(DAY(16), days=days, store=store, home=str(tmp_path))
     assert [m["batches"] for m in review.facts["models"]] == [6, 0] and review.severity == "high"
-    assert [d["severity"] for d in review.facts["models"][0]["drift"]] == ["high",
-                                                                           "none"] and [m["model"] for m in only.facts["models"]] == ["silent"]
-    assert "Drift of the images 1.90" in review.text and "silent: no batch in this week" in review.text
+    drift = review.facts["models"][0]["drift"]
+    assert [(d["batch"], d["severity"], d["values"]) for d in drift] == [("b1", "high", {"drift_inputs": 1.9}), ("b0", "none", {"drift_inputs": 0.1})]
+    assert [m["model"] for m in only.facts["models"]] == ["silent"]
+    assert "plain: drift: of the images 1.90" in review.text and "silent: no batch in this week" in review.text
 
 
 def test_failed_jobs_and_messages_that_wait(tmp_path):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WEEKS_SHOWN', 'iso_week', 'Review', 'weekly_path', 'weekly_review']
 
-# %% ../../nbs/jobs/73_weekly.ipynb #f5daeb2b
+# %% ../../nbs/jobs/73_weekly.ipynb #affd1a6a
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,10 +28,10 @@ from ..objects import is_remote
 from ..records.parquet_log import ParquetLog
 from ..records.store import MetricStore
 from ..tell.incidents import incidents, story
-from ..tell.numbers import LEVELS, level
+from ..tell.numbers import LEVELS, worst_level
 from ..tell.weekly_report import attention, headline, weekly_report, weekly_text
 
-# %% ../../nbs/jobs/73_weekly.ipynb #f131211d
+# %% ../../nbs/jobs/73_weekly.ipynb #1a491e24
 WEEKS_SHOWN = 8  # Weeks of the index that are drawn
 
 def iso_week(
@@ -42,7 +42,7 @@ def iso_week(
     year, week, _ = (since + (until - since) / 2).isocalendar()
     return f"{year}-W{week:02d}"
 
-# %% ../../nbs/jobs/73_weekly.ipynb #b993aaec
+# %% ../../nbs/jobs/73_weekly.ipynb #ac7f6760
 @dataclass(frozen=True)
 class _Week:
     "What is looked at"
@@ -105,7 +105,7 @@ def _failing(week: _Week, model: str, counts: pd.DataFrame, judged: pd.DataFrame
         found.append({BATCH: batch, **said})
     return found
 
-# %% ../../nbs/jobs/73_weekly.ipynb #3ec46584
+# %% ../../nbs/jobs/73_weekly.ipynb #7186d613
 def _worst(week: _Week, model: str, index: str) -> list[dict]:
     "The worst pages of the week"
     if not _known(index): return []
@@ -115,14 +115,16 @@ def _worst(week: _Week, model: str, index: str) -> list[dict]:
     return [{URI: r[URI], PAGE: _plain(r[PAGE]), VALUE: _plain(r[base])} for r in worst_pages(pages, index, 5).to_dict("records")]
 
 def _drift(week: _Week, model: str, names: list[str]) -> list[dict]:
-    "Drift results of the week, the worst first"
-    def result(name, p):
-        detail = p["detail"] or {}
-        return {"metric": name, TIME: _plain(p[TIME]), VALUE: p[VALUE], BATCH: p[BATCH], **{k: detail.get(k) for k in ("severity", "report")}}
-    drift = [n for n in names if n.startswith("drift_")]
-    found = [result(n, p) for n in drift for p in week.series(model, n).to_dict("records")]
-    def badness(d): return LEVELS.index(level(d["severity"])) if level(d["severity"]) in LEVELS else 0
-    return sorted(found, key=lambda d: (-badness(d), -d[VALUE]))
+    "Drift results of the week, one a batch, the worst first"
+    found: dict[tuple, dict] = {}
+    for name in [n for n in names if n.startswith("drift_") and not n.endswith("_p")]:
+        for p in week.series(model, name).to_dict("records"):
+            detail = p["detail"] or {}
+            row = found.setdefault((p[TIME], p[BATCH]), {BATCH: p[BATCH], TIME: _plain(p[TIME]), "severity": "none", "report": None, "values": {}})
+            row["severity"] = worst_level([row["severity"], detail.get("severity")])
+            row["report"] = detail.get("report") or row["report"]
+            if name != "drift_severity": row["values"][name] = p[VALUE]
+    return sorted(found.values(), key=lambda d: (-LEVELS.index(d["severity"]), d[TIME]))
 
 def _model(week: _Week, model: str) -> dict:
     "One model's week"
@@ -139,7 +141,7 @@ def _model(week: _Week, model: str) -> dict:
             "series": _rows(judged, [TIME, VALUE, LOWER, UPPER, VERDICT, BATCH]), "worst": _worst(week, model, index),
             "drift": _drift(week, model, names)}
 
-# %% ../../nbs/jobs/73_weekly.ipynb #4d590564
+# %% ../../nbs/jobs/73_weekly.ipynb #7c851fb6
 def _incidents(week: _Week, models: list[str]) -> list[dict]:
     "Incidents that lasted into the week, or are not over"
     found = incidents(week.store, now=week.until)
@@ -164,7 +166,7 @@ def _undelivered(week: _Week, models: list[str]) -> list[dict]:
     found = found[waits & found["model"].isin(models) & (found["created"] <= week.until)]
     return _rows(found, ["model", "kind", "recipient", "state", "attempts", "error", "created"])
 
-# %% ../../nbs/jobs/73_weekly.ipynb #c0d67501
+# %% ../../nbs/jobs/73_weekly.ipynb #ed42cf6c
 @dataclass
 class Review:
     "What a weekly review found, and where its page is"

@@ -40,7 +40,7 @@ def drift_html(
     severity, headline = overall(check_report(report))
     parts = make_parts("drift", report, show_pages=show_pages, pages=pages)
     shown, word = ("unknown", f"{severity}: undecided") if undecided(report) and severity in ("none", "unknown") else (severity, severity)
-    return page(f"Drift: {word}", _subject(report), shown, headline, caveats(report) + texts(report.get("findings"), 12), parts,
+    return page(f"Drift: {word}", _subject(report), shown, headline, caveats(report) + list(dict.fromkeys(texts(report.get("findings"), 12))), parts,
                 ["Everything here is in the report's JSON."], word=word, contents=True)
 
 def drift_report(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core import OcrQualityError
 from .drift_findings import left_words
-from .drift_words import CLASSIC, caveats, feature_words, features, page_words
+from .drift_words import CLASSIC, caveats, page_value, page_words
 from .html import jpeg_uri
 from .numbers import LEVELS, amount, finite, items, level, line, some, texts
 from .parts import Part, chip, report_part
@@ -22,10 +22,10 @@ from .plot import thumbnail
 # %% ../../nbs/tell/62_drift_sources.ipynb #c27e0bcc
 FIRST, PAGES, PICTURES = 12, 60, 12  # Rows at once, rows in all, and pictures, at most
 
-def _page_row(p: Mapping, words: Mapping) -> dict:
+def _page_row(p: Mapping) -> dict:
     "One page as text"
-    by = words.get(str(p.get("feature")), line(p.get("feature"), 60))
-    return {"uri": page_words(p), "feature": by, "value": amount(p.get("value")), "score": amount(p.get("score")), "batch": line(p.get("batch"), 60)}
+    by, value = page_value(p)
+    return {"uri": page_words(p), "feature": by, "value": value, "score": amount(p.get("score")), "batch": line(p.get("batch"), 60)}
 
 def _picture(p: Mapping, row: Mapping) -> dict:
     "A small picture of a page, or that there is none any more"
@@ -41,8 +41,8 @@ def pages_part(
 ) -> Part | None:
     "Pages that are least like the reference"
     found = report.get("pages") if pages is None else pages.to_dict("records") if isinstance(pages, pd.DataFrame) else list(pages)
-    found, words = items(found), {str(f.get("name")): feature_words(f) for f in features(report)}
-    rows = [_page_row(p, words) for p in found[:PAGES]]
+    found = items(found)
+    rows = [_page_row(p) for p in found[:PAGES]]
     pictures = [_picture(p, r) for p, r in zip(found[:PICTURES], rows, strict=False)] if show_pages else []
     values = {"first": rows[:FIRST], "more": rows[FIRST:], "left": left_words(found, PAGES, "pages"), "pictures": pictures}
     return Part("The pages that show it", template="drift.html.j2#pages", values=values, anchor="pages") if rows else None
@@ -63,17 +63,21 @@ def _counts(counted: Mapping) -> dict[str, object]:
             if len(often) > REASONS: flat[f"{name}: {len(often) - REASONS:,} more"] = sum(finite(n) or 0 for _, n in often[REASONS:])
     return flat
 
-def _two_sets(title: str, sets: list[Mapping], show, kind: str, anchor: str, note: str = "") -> Part | None:
+def _two_sets(title: str, sets: list[Mapping], show, kind: str, anchor: str, note: str = "", severity: str | None = None) -> Part | None:
     "A table of two sets side by side"
     rows = [(k, *(show(s.get(k)) for s in sets)) for k in dict.fromkeys(k for s in sets for k in s)][:40]
     columns = [("", "name"), ("Reference", kind), ("Now", kind)]
-    return Part(title, template="parts.html.j2#table", values={"columns": columns, "rows": rows, "note": note}, anchor=anchor) if rows else None
+    values = {"columns": columns, "rows": rows, "note": note}
+    return Part(title, template="parts.html.j2#table", values=values, severity=severity, anchor=anchor) if rows else None
 
 @report_part("drift", 75)
 def counted_part(report: Mapping) -> Part | None:
     "What went wrong, counted"
     def show(v): return "0" if v is None else amount(v) if finite(v) is not None else line(v, 100) or "–"
-    return _two_sets("Counted trouble", [_counts(some(some(report.get("counted")).get(s))) for s in _SETS], show, "n", "counted")
+    missing = some(report.get("missing_drift"))
+    grave = line(missing.get("severity"), 20) if missing.get("drift_detected") is True else None
+    sets = [_counts(some(some(report.get("counted")).get(s))) for s in _SETS]
+    return _two_sets("Counted trouble", sets, show, "n", "counted", " ".join(texts(missing.get("sentences"), 6)), grave)
 
 def _known(found: Mapping) -> dict[str, str]:
     "What is known of one of the sets"
@@ -92,22 +96,29 @@ def sets_part(report: Mapping) -> Part | None:
     return _two_sets("Reference and current", sets, lambda v: v or "–", "wrap", "sets", note)
 
 # %% ../../nbs/tell/62_drift_sources.ipynb #e7aa945f
-_RULES = {"pixel_distribution_drift": "pixels on 0 to 1: the mean moved by more than 0.05, or the sd by more than 0.1",
-          "confidence_drift": "the mean confidence moved by more than 0.1",
+_RULES = {"pixel_distribution_drift": "pixels on 0 to 1: the mean moved by more than {pixel_mean}, or the sd by more than {pixel_sd}",
+          "confidence_drift": "the mean confidence moved by more than {confidence}",
           "class_distribution_drift": "half the sum of absolute differences of the class shares, under its old name wasserstein_distance, "
-                                      "is above 0.15"}
+                                      "is above {classes}"}
+_LIMITS = {"pixel_mean": 0.05, "pixel_sd": 0.1, "confidence": 0.1, "classes": 0.15}  # Those of the system this one grew from
+
+def _rule(name: str, report: Mapping) -> str:
+    "Formula and limit of a classic check: the report's own limits, else the classic ones"
+    own = some(report.get("limits"))
+    return _RULES[name].format(**{k: f"{x:.4g}" if (x := finite(own.get(k))) is not None else v for k, v in _LIMITS.items()})
 
 def _said(value) -> str:
     "A value of a check as text"
     if isinstance(value, list | tuple): return ", ".join(map(_said, value[:12]))
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value:.4g}" if finite(value) is not None else line(value, 100) or "–"
 
-def _classic_row(name: str, found: Mapping) -> dict:
+def _classic_row(name: str, report: Mapping) -> dict:
     "One check with everything it says"
+    found = some(report.get(name))
     flag, bad = found.get("drift_detected"), level(found.get("severity"))
     word = {True: "drift", False: "no drift"}.get(flag if isinstance(flag, bool) else None, "not checked")
     values = [(k, v) for k, v in found.items() if k not in ("drift_detected", "severity") and not isinstance(v, Mapping)][:20]
-    return {"name": name, "rule": _RULES[name], "chip": chip(bad, f"{word}, {bad}" if bad in LEVELS[1:] else word),
+    return {"name": name, "rule": _rule(name, report), "chip": chip(bad, f"{word}, {bad}" if bad in LEVELS[1:] else word),
             "said": [(line(k, 60), _said(v)) for k, v in values]}
 
 @report_part("drift", 90)
@@ -115,7 +126,7 @@ def classic_part(report: Mapping) -> Part | None:
     "The classic checks by name"
     if not any(n in report for n in CLASSIC): return None
     summary = ", ".join(f"{line(k, 40)} {_said(v)}" for k, v in list(some(report.get("drift_summary")).items())[:10])
-    rows = [_classic_row(n, some(report.get(n))) for n in CLASSIC]
+    rows = [_classic_row(n, report) for n in CLASSIC]
     return Part("The classic checks", template="drift.html.j2#classic", values={"rows": rows, "summary": summary and f"drift_summary: {summary}"},
                 anchor="classic")
 

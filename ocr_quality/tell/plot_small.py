@@ -21,6 +21,7 @@ def plot_shares(
     now: np.ndarray,  # Share of what is judged in each bin
     title: str = "",
     unit: str = "",
+    root: bool = False,  # Whether heights are roots of shares, so that one high bin, such as white paper, leaves the others to be seen
 ):  # The figure, small enough to stand beside another
     "Draw two distributions over one another"
     ax = _axes(None, (4.2, 2.1), left=0.03)
@@ -28,6 +29,7 @@ def plot_shares(
     edges, reference, now = (np.asarray(x, float) for x in (edges, reference, now))
     ax.stairs(reference / np.diff(edges), edges, fill=True, color=GREY, alpha=0.55, label="reference")
     ax.stairs(now / np.diff(edges), edges, color=BLUE, lw=1.6, label="now")
+    if root: ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     ax.set_ylim(0, None)
     ax.locator_params(axis="x", nbins=6)
     ax.yaxis.set_visible(False); ax.spines["left"].set_visible(False)
@@ -36,7 +38,7 @@ def plot_shares(
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, handlelength=1.2, columnspacing=0.9, handletextpad=0.4, **_LEGEND)
     return ax.figure
 
-# %% ../../nbs/tell/60_plot_small.ipynb #5a0113e3
+# %% ../../nbs/tell/60_plot_small.ipynb #63d4fafb
 def plot_stretch(
     judged: pd.DataFrame,  # Series: time value, perhaps lower upper verdict
     title: str = "",

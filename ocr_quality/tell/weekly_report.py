@@ -48,6 +48,10 @@ def _incident_item(i: Mapping) -> dict:
     who = f" by {line(i['who'], 60)}" if i.get("who") else ""
     return {"level": bad, "model": i.get("model"), "text": text, "more": f"incident {line(i.get('incident'), 40)}, {line(i.get('state'), 20)}{who}"}
 
+def _drift_words(d: Mapping) -> str:
+    "The numbers of a drift result"
+    return ", ".join(f"{_words(k).removeprefix('Drift ')} {amount(v)}" for k, v in list(some(d.get("values")).items())[:8]) or "no number"
+
 def _model_items(m: Mapping, told: set) -> list[dict]:
     "What a model's week asks for beside its incidents"
     found, pages, bad = [], finite(m.get("pages")) or 0, finite(m.get("unreadable")) or 0
@@ -56,8 +60,8 @@ def _model_items(m: Mapping, told: set) -> list[dict]:
         named = ", ".join(line(f.get("batch"), 60) for f in failing[:8])
         found.append(("medium", f"{len(failing):,} of {amount(m.get('batches'))} batches failed", named))
     if pages and bad / pages >= MANY_UNREADABLE: found.append(("medium", f"{share(bad / pages)} of the pages could not be read", f"{bad:,.0f} pages"))
-    found += [(how, f"{_words(d.get('metric'))} {amount(d.get('value'))}", line(d.get("batch"), 60) or _when(d.get("time")))
-              for d in items(m.get("drift")) if (how := level(d.get("severity"))) in LEVELS[1:]]
+    found += [(how, f"drift: {_drift_words(d)}", line(d.get("batch"), 60) or _when(d.get("time"))) for d in items(m.get("drift"))
+              if (how := level(d.get("severity"))) in LEVELS[1:]]
     if not finite(m.get("batches")): found.append(("low", "no batch in this week", ""))
     return [{"level": how, "model": m.get("model"), "text": text, "more": more} for how, text, more in found]
 
@@ -136,7 +140,7 @@ def _lists(m: Mapping) -> list[tuple[str, list[str]]]:
     fails += [f"and {len(failing) - 6:,} more"] * (len(failing) > 6)
     def page_of(p): return line(p.get("uri"), 200) + (f" page {amount(p['page'])}" if p.get("page") not in (None, 1) else "")
     worst = [f"{page_of(p)}, {amount(p.get('value'))}" for p in items(m.get("worst"))[:5]]
-    def moved_of(d): return " ".join((_words(d.get("metric")), amount(d.get("value")), line(d.get("severity"), 20), _when(d.get("time"))))
+    def moved_of(d): return f"{line(d.get('batch'), 60) or _when(d.get('time'))}, {line(d.get('severity'), 20)}: {_drift_words(d)}"
     listed = [moved_of(d) for d in items(m.get("drift"))[:6]]
     return [("Failing batches", fails), ("Drift", listed), (f"Worst pages by {_words(m.get('index'))}", worst)]
 
