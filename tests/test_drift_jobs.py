@@ -480,7 +480,7 @@ def test_mail_tells_what_drifted(tmp_path, sets, kept, store):
         for _ in range(2): drift_check(source, "forms", store=store)
     finally: relay.stop()
     mail, = mails
-    assert mail["subject"].replace("\n", "").startswith("forms: Drift (high): the inputs are different, and worse")
+    assert mail["subject"].replace("\n", "").startswith("forms: The inputs are different and worse")
     text = next(p for p in mail.walk() if p.get_content_type() == "text/plain").get_payload(decode=True).decode()
     assert "report.html" in text and "Compared" in text and "alerts ack" in text
 

@@ -42,8 +42,8 @@ def drift_of(
     report["reference"]["model"] = reference.model
     if lost["drift_detected"]:
         told, level = lost["sentences"][-1].rstrip("."), worst([report["severity"], lost["severity"]])
-        also = f"; besides: {report['headline']}" if report["overall_drift_detected"] else ""
-        report |= {"overall_drift_detected": True, "severity": level, "headline": f"Drift ({level}): only {told}{also}"}
+        also = f". {report['headline']}" if report["overall_drift_detected"] else ""
+        report |= {"overall_drift_detected": True, "severity": level, "headline": f"Only {told}{also}"}
     return report
 
 # %% ../../nbs/jobs/69_drift.ipynb #ff6fca76

@@ -119,7 +119,7 @@ def _lost(run: _Run, one: Compared, made: Profile) -> dict:
     why = ", ".join(f"{k} {n}" for k, n in sorted(made.reasons.items(), key=lambda r: -r[1])[:3])
     none = {"drift_detected": False, "severity": "none"}
     all_of = {"baseline": 0.0, "current": 1.0, "p_value": None, "drift_detected": True, "severity": "high"}
-    return {"overall_drift_detected": True, "severity": "high", "headline": f"Drift (high): none of the {made.images:,} images could be read ({why})",
+    return {"overall_drift_detected": True, "severity": "high", "headline": f"None of the {made.images:,} images could be read ({why})",
             "findings": [], "questions": {}, "harm": {}, "limits": run.limits.to_dict(), "counted": {"current": {"images": made.images}},
             **dict.fromkeys(("pixel_distribution_drift", "confidence_drift", "class_distribution_drift"), none),
             "reference": {"images": run.reference.images, "source": run.reference.source, "model": run.reference.model},

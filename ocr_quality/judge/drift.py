@@ -79,14 +79,15 @@ def _notes(reference: Profile, current: Profile, asked: dict, limits: DriftLimit
 # %% ../../nbs/judge/55_drift.ipynb #94af2404
 _FOUND = {"inputs": "the inputs are different", "confidence": "the confidence has changed", "predictions": "the answers are distributed differently"}
 
-def _headline(level: str, detected: bool, asked: dict[str, Question | None], classic: dict, harm: dict) -> str:
+def _headline(detected: bool, asked: dict[str, Question | None], classic: dict, harm: dict) -> str:
     if not detected:
         could = [q for q in asked.values() if q is not None]
         few = could and all(q.verdict == "too few" for q in could)
         return "Too few images to tell" if few else "No drift: the images and the answers are as in the reference"
     found = [n for n, q in asked.items() if q is not None and q.different] or [n for k, n in _CLASSIC.items() if classic[k]["drift_detected"]]
-    harmed = {"worse": ", and worse", "not worse": ", not worse", "better": ", and better"}.get(harm["verdict"], "")
-    return f"Drift ({level}): " + " and ".join(_FOUND[n] + (harmed if n == "inputs" else "") for n in found)
+    harmed = {"worse": " and worse", "not worse": ", not worse", "better": " and better"}.get(harm["verdict"], "")
+    text = "; ".join(_FOUND[n] + (harmed if n == "inputs" else "") for n in found)
+    return text[0].upper() + text[1:]
 
 def _check(reference: Profile, current: Profile) -> None:
     for p, what in ((reference, "reference"), (current, "current set")):
@@ -125,7 +126,7 @@ def detect_drift(
     differs = asked["inputs"] is not None and asked["inputs"].different
     return _plain({
         "format": FORMAT, "version": VERSION, "timestamp": format_time(current.time) if current.time else None,
-        "overall_drift_detected": detected, "severity": level, "headline": _headline(level, detected, asked, classic, weighed),
+        "overall_drift_detected": detected, "severity": level, "headline": _headline(detected, asked, classic, weighed),
         "findings": [q["sentence"] for q in questions.values() if q] + [said["sentence"]] * differs,
         **classic, "drift_summary": _summary(classic, asked), "questions": questions, "harm": said,
         "distributions": distributions(reference, current, [f["name"] for f in asked["inputs"].features[:6]] if asked["inputs"] else []),

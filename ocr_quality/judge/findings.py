@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import BATCH, PAGE, URI
+from .effects import effect_sd
 from .profile import CONFIDENCE, CONFIDENCE_BINS, PREDICTED, Profile, class_counts
 from .questions import Question
 
@@ -110,10 +111,9 @@ def distributions(
 SHOWN = 12  # Images named
 
 def _out(reference: pd.Series, current: pd.Series, shift: float) -> pd.Series:
-    "How far each image lies out in the direction of the shift, in robust standard deviations of the reference"
-    middle = reference.median()
-    sd = 1.4826 * (reference - middle).abs().median() or reference.std() or 1.0
-    return np.sign(shift or 1) * (current - middle) / sd
+    "How far each image lies out in the direction of the shift, in standard deviations of the reference"
+    sd = effect_sd(reference.name, reference.dropna().to_numpy(), current.dropna().to_numpy())
+    return np.sign(shift or 1) * (current - reference.median()) / sd
 
 def telling_images(reference: Profile, current: Profile, asked: Mapping[str, Question | None]) -> list[dict]:
     "Images of the current set that show what is different, the clearest first: uri page batch feature value score"

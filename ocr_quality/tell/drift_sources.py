@@ -132,5 +132,5 @@ def limits_part(report: Mapping) -> Part | None:
     "What limits were used, and what else must be known"
     notes, limits = caveats(report) + texts(report.get("notes")), _flat(some(report.get("limits")))
     if not notes and not limits: return None
-    return Part("Limits and notes", template="drift.html.j2#limits", values={"notes": notes, "limits": limits[:LIMITS], "left": left_words(limits, LIMITS, "limits")},
-                anchor="limits")
+    values = {"notes": notes, "limits": limits[:LIMITS], "left": left_words(limits, LIMITS, "limits")}
+    return Part("Limits and notes", template="drift.html.j2#limits", values=values, anchor="limits")

@@ -144,7 +144,7 @@ _SETS = ("reference", "current")
 def _trouble(report: Mapping) -> str:
     "What could not be read or had no valid answer, in the current set"
     counted = some(some(report.get("counted")).get("current"))
-    numbers = {k: finite(v) for k, v in counted.items() if k != "images"}
+    numbers = {k: finite(v) for k, v in counted.items() if k not in ("images", "predictions")}
     return ", ".join(f"{line(str(k).replace('_', ' '), 40)} {n:,.0f}" for k, n in numbers.items() if n)
 
 def _labelled(label: str, texts: list[str]) -> list[tuple[str, str]]:
@@ -156,7 +156,9 @@ def drift_lines(
 ) -> list[tuple[str, str]]:  # Label and text; an empty label goes on with the one above
     "What a drift report says, line by line"
     severity, headline = overall(check_report(report))
-    lines = [("Drift", f"{severity}: {headline}"), *_labelled("", texts(report.get("findings"), 4))]
+    told = [answer(report, name)["sentence"] for name in QUESTIONS] + [line(some(report.get("harm")).get("sentence"), 600)]
+    more = [t for t in texts(report.get("findings"), 4) if t not in told]
+    lines = [("Drift", f"{severity}: {headline}" if severity != "none" else headline), *_labelled("", more)]
     for a in (answer(report, name) for name in QUESTIONS):
         how = f"{a['verdict']}, {a['severity']}" if a["verdict"] == "different" and a["severity"] in LEVELS else a["verdict"]
         lines.append((a["short"], f"{how}. {a['sentence']}".strip() if how else a["sentence"]))

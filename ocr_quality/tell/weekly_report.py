@@ -118,7 +118,8 @@ def _unit(series) -> str:
 
 def _chart(m: Mapping, facts: Mapping) -> str:
     "The model's index over the last weeks, this week marked"
-    frame = pd.DataFrame([r for r in items(m.get("series")) if _when(r.get("time"))[:1].isdigit()], columns=["time", "value", "lower", "upper", "verdict", "batch"])
+    rows = [r for r in items(m.get("series")) if _when(r.get("time"))[:1].isdigit()]
+    frame = pd.DataFrame(rows, columns=["time", "value", "lower", "upper", "verdict", "batch"])
     frame = frame.assign(**{c: [finite(v) for v in frame[c]] for c in ("value", "lower", "upper")})
     frame = frame.assign(time=pd.to_datetime([parse_time(t) for t in frame["time"]], utc=True))
     if frame["value"].notna().sum() == 0: return ""
