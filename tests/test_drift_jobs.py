@@ -142,7 +142,7 @@ def test_flags_files_and_exit_codes(sets, tmp_path, monkeypatch, home):
     done = cli("compare", *two, "--output", "c.json", "--html", "--json", "--metrics", "none")
     assert done.exit_code == 0 and json.loads(done.stdout) == json.loads((tmp_path / "c.json").read_text())
     assert (tmp_path / "report.html").stat().st_size < 2e6
-    assert "the inputs are different" in cli("compare", sets / "january", sets / "dark", "--metrics", "none").output
+    assert "The inputs are different" in cli("compare", sets / "january", sets / "dark", "--metrics", "none").output
     assert json.loads(cli("baseline", sets / "may", "--json", "--metrics", "none").stdout)["dataset_info"]["image_count"] == 25
     assert not (tmp_path / "baseline.json").exists()
 
@@ -400,7 +400,7 @@ def test_nothing_readable_is_an_alert_not_a_crash(tmp_path, sets, kept, store):
     out = drift_check(source, "forms", store=store)
     row = out.batches.iloc[0]
     assert (row.verdict, row.series, row.severity, row.report, row.unreadable) == ("fail", "drift_missing", "high", None, 25)
-    assert "none of the 25 images could be read (unreadable: not an image or PDF 25)" in row.headline
+    assert "None of the 25 images could be read (unreadable: not an image or PDF 25)" in row.headline
     assert len(incidents(store)) == 1
 
 
