@@ -171,7 +171,9 @@ def compare(
 # %% ../nbs/88_cli_drift.ipynb #66133e13
 def _line(row: dict) -> str:
     "One batch in one line"
-    mark = {"pass": "ok", "fail": f"DRIFT, {row['severity']}"}.get(row["verdict"], row["verdict"])
+    from ocr_quality.judge.classic import LIMITS
+    few = f"too few to tell: {LIMITS.minimum} in it and in the baseline are needed"
+    mark = {"pass": "ok", "fail": f"DRIFT, {row['severity']}", "too few": few}.get(row["verdict"], row["verdict"])
     lost = f", {row['unreadable']} unreadable" if row["unreadable"] else ""
     text = row["headline"] if row["verdict"] == "fail" else ""
     done = " (unchanged)" if row["status"] == "unchanged" else ""
