@@ -53,6 +53,7 @@ def _close(report: dict, output: str | None, html: bool, show_pages: bool, json:
 # %% ../nbs/88_cli_drift.ipynb #14e134ce
 def _said(profile, paths: list[str]) -> str:
     "A baseline in a few lines"
+    from ocr_quality.judge.classic import LIMITS
     bad = f", {profile.images - profile.readable} unreadable" if profile.readable < profile.images else ""
     lines = [f"{profile.images:,} images of {profile.source}{bad}"]
     if pixels := profile.statistics.get("overall"): lines.append(f"pixels: mean {pixels['mean']:.3f}, sd {pixels['std']:.3f} on 0 to 1")
@@ -62,6 +63,7 @@ def _said(profile, paths: list[str]) -> str:
         lines.append(f"answers: {profile.predictions:,} ({', '.join(f'{k} {v:g}' for k, v in top)}{', …' if len(profile.classes) > 5 else ''})"
                      + (f", mean confidence {sure.mean:.3f}" if sure and sure.n else ""))
     if profile.troubles: lines.append("no valid answer: " + ", ".join(f"{k} {n}" for k, n in profile.troubles.items()))
+    if profile.readable < LIMITS.minimum: lines.append(f"too few to compare with: at least {LIMITS.minimum} images are needed, better some hundred")
     return "\n".join(lines + [f"written: {path}" for path in paths])
 
 @app.command()
