@@ -39,7 +39,7 @@ def _metrics(text: str | None) -> list[str] | None: return [] if text == "none" 
 
 def _limits(alpha: float, plain: bool):
     from ocr_quality.judge.classic import DriftLimits
-    return DriftLimits(alpha=alpha, guard=not plain, shuffles=max(1999, round(20 / alpha)) if 0 < alpha < 0.5 else 1999)
+    return DriftLimits(alpha=alpha, guard=not plain, shuffles=max(1999, round(20 / alpha) - 1) if 0 < alpha < 0.5 else 1999)
 
 def _close(report: dict, output: str | None, html: bool, show_pages: bool, json: bool, quiet: bool, gate: bool) -> None:
     "Write and print a report, and end with its exit code"
