@@ -39,7 +39,7 @@ def _metrics(text: str | None) -> list[str] | None: return [] if text == "none" 
 
 def _limits(alpha: float, plain: bool):
     from ocr_quality.judge.classic import DriftLimits
-    return DriftLimits(alpha=alpha, guard=not plain, shuffles=max(1999, round(20 / alpha)) if 0 < alpha < 0.5 else 1999)
+    return DriftLimits(alpha=alpha, guard=not plain, shuffles=max(1999, round(20 / alpha) - 1) if 0 < alpha < 0.5 else 1999)
 
 def _close(report: dict, output: str | None, html: bool, show_pages: bool, json: bool, quiet: bool, gate: bool) -> None:
     "Write and print a report, and end with its exit code"
@@ -53,6 +53,7 @@ def _close(report: dict, output: str | None, html: bool, show_pages: bool, json:
 # %% ../nbs/88_cli_drift.ipynb #14e134ce
 def _said(profile, paths: list[str]) -> str:
     "A baseline in a few lines"
+    from ocr_quality.judge.classic import LIMITS
     bad = f", {profile.images - profile.readable} unreadable" if profile.readable < profile.images else ""
     lines = [f"{profile.images:,} images of {profile.source}{bad}"]
     if pixels := profile.statistics.get("overall"): lines.append(f"pixels: mean {pixels['mean']:.3f}, sd {pixels['std']:.3f} on 0 to 1")
@@ -62,6 +63,7 @@ def _said(profile, paths: list[str]) -> str:
         lines.append(f"answers: {profile.predictions:,} ({', '.join(f'{k} {v:g}' for k, v in top)}{', …' if len(profile.classes) > 5 else ''})"
                      + (f", mean confidence {sure.mean:.3f}" if sure and sure.n else ""))
     if profile.troubles: lines.append("no valid answer: " + ", ".join(f"{k} {n}" for k, n in profile.troubles.items()))
+    if profile.readable < LIMITS.minimum: lines.append(f"too few to compare with: at least {LIMITS.minimum} images are needed, better some hundred")
     return "\n".join(lines + [f"written: {path}" for path in paths])
 
 @app.command()
@@ -171,7 +173,9 @@ def compare(
 # %% ../nbs/88_cli_drift.ipynb #66133e13
 def _line(row: dict) -> str:
     "One batch in one line"
-    mark = {"pass": "ok", "fail": f"DRIFT, {row['severity']}"}.get(row["verdict"], row["verdict"])
+    from ocr_quality.judge.classic import LIMITS
+    few = f"too few to tell: {LIMITS.minimum} in it and in the baseline are needed"
+    mark = {"pass": "ok", "fail": f"DRIFT, {row['severity']}", "too few": few}.get(row["verdict"], row["verdict"])
     lost = f", {row['unreadable']} unreadable" if row["unreadable"] else ""
     text = row["headline"] if row["verdict"] == "fail" else ""
     done = " (unchanged)" if row["status"] == "unchanged" else ""

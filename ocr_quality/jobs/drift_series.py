@@ -12,6 +12,7 @@ from datetime import datetime
 from ..core import LOWER, UPPER, VALUE, format_time
 from ..judge.classic import SEVERITIES, worst
 from ..tell.incident import AlertRules, Seen, severity_of
+from ..tell.wording import when
 
 # %% ../../nbs/jobs/71_drift_series.ipynb #92701342
 SERIES = {"inputs": "drift_inputs", "confidence": "drift_confidence", "predictions": "drift_predictions"}  # By question
@@ -80,9 +81,10 @@ def seen_drift(
     return Seen(batch, time, verdict, series, grave, values.get(series), limit_of(report, series), told, alert_id, "drift")
 
 def _compared(reference: dict) -> str:
-    model = f", model {reference['model'].get('name')} ({reference['model'].get('checksum')})" if reference.get("model") else ""
+    name, checksum = ((reference.get("model") or {}).get(k) for k in ("name", "checksum"))
+    model = (f", model {name or 'without a name'}" + (f" ({checksum})" if checksum else "")) if name or checksum else ""
     return f"with {reference['images']:,} images of {reference['source'] or 'an earlier system'}" + \
-        (f", {reference['timestamp']}" if reference.get("timestamp") else "") + model
+        (f", of {when(reference['timestamp'])}" if reference.get("timestamp") else "") + model
 
 def drift_facts(
     model: str,

@@ -6,6 +6,7 @@
 __all__ = ['execute_here']
 
 # %% ../../nbs/jobs/54_kernel.ipynb #f8b3133d
+import logging
 import os
 import secrets
 import shutil
@@ -54,6 +55,10 @@ def _last_words(words: IO) -> str:
     return next((line[:300] for line in said if line and not line.startswith("[IPKernelApp]")), "")
 
 # %% ../../nbs/jobs/54_kernel.ipynb #ef47ac82
+def _known_to_us(record: logging.LogRecord) -> bool:
+    "papermill cannot read annotations such as `str | None` and takes those parameters for unknown; they are checked by us"
+    return "unknown parameter" not in record.getMessage()
+
 def execute_here(
     notebook,  # Notebook as nbformat has it; it is changed
     parameters: dict,  # Values for its parameters cell
@@ -67,6 +72,7 @@ def execute_here(
     from papermill import execute_notebook
     from papermill.engines import papermill_engines
     name, folder = f"ocr_quality-{secrets.token_hex(4)}", tempfile.mkdtemp(prefix="oq-kernel-")
+    logging.getLogger("papermill").addFilter(_known_to_us)
     papermill_engines.register(name, _engine(keep))
     try:
         with open(Path(folder) / "words", "w+b") as words:

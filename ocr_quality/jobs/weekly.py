@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core import BATCH, LOWER, PAGE, REASON, TIME, UPPER, URI, VALUE, VERDICT, JobError, MetricError, SettingsError
-from ..core import parse_time, settings, utc_now
+from ..core import settings, utc_now
 from .model_settings import model_settings
 from .monitor import crossed_limit, rules_of
 from .notebook import job_runs
@@ -26,6 +26,7 @@ from ..judge.window import WindowRule, judge_window
 from ..metrics import base_metric, metric_info
 from ..objects import is_remote
 from ..records.parquet_log import ParquetLog
+from ..records.partition import bound_of
 from ..records.store import MetricStore
 from ..tell.incidents import incidents, story
 from ..tell.numbers import LEVELS, worst_level
@@ -135,8 +136,11 @@ def _model(week: _Week, model: str) -> dict:
     def lost(name):
         part = week.series(model, name).drop_duplicates(BATCH, keep="last").set_index(BATCH)[VALUE]
         return int(round(float((counts[BATCH].map(part).astype(float).fillna(0) * pages).sum())))
+    compared = week.series(model, "drift_severity")  # What a model that nothing else is measured of has: one a batch
+    images = sum((d or {}).get("images") or 0 for d in compared["detail"])
     mine = judged[(judged[TIME] > week.since) & (judged[TIME] <= week.until)] if len(judged) else judged
-    return {"model": model, "batches": len(counts) or len(mine), "pages": int(pages.sum()), "unreadable": lost("unreadable_share"),
+    return {"model": model, "batches": len(counts) or len(mine) or len(compared), "pages": int(pages.sum()) if len(counts) else images,
+            "unreadable": lost("unreadable_share"),
             "blank": lost("blank_share"), "failing": _failing(week, model, counts, judged, index), "index": index,
             "series": _rows(judged, [TIME, VALUE, LOWER, UPPER, VERDICT, BATCH]), "worst": _worst(week, model, index),
             "drift": _drift(week, model, names)}
@@ -197,7 +201,7 @@ def weekly_path(
     return "/".join((home, "reports", "weekly", f"{week}.html"))
 
 def weekly_review(
-    until: str | datetime | None = None,  # End of the week, RFC 3339 with a zone; None: the present
+    until: str | datetime | None = None,  # End of the week, RFC 3339 with a zone, or a day, the week before it; None: the present
     days: int = 7,  # Its length
     models: Iterable[str] | None = None,  # Only these; None: all
     store: MetricStore | None = None,  # None: the one `OCR_QUALITY_STORE` names
@@ -206,7 +210,7 @@ def weekly_review(
     "Gather a week of all models from the store, and write it as one page below the home"
     if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 366:
         raise SettingsError(f"weekly review: expected 1 to 366 days, got {days!r}; a week has 7")
-    end, house = parse_time(until) if until is not None else utc_now(), settings(home=home) if home else settings()
+    end, house = bound_of(until, False) if until is not None else utc_now(), settings(home=home) if home else settings()
     own = MetricStore(house.store_url) if store is None else None
     try:
         week = _Week(store or own, ParquetLog(house.under("pages")), end - timedelta(days=days), end)

@@ -61,7 +61,7 @@ def _counted(p: Profile) -> dict:
 _NOTES = {
     "stated": "The baseline was written by another system and names no images: only the classic limits are applied, without a guard against chance.",
     "one set": "The reference is one set: the stated rate of false alarms holds for images drawn from it; how good batches differ is not known.",
-    "small": "The reference is hardly larger than the current set and brings its chance into every comparison; take three times as many.",
+    "small": "The reference has less than three times as many images as the current set, so small changes may stay unseen; a larger one sees more.",
     "plain": "The classic limits are applied without a guard against chance."}
 
 def _notes(reference: Profile, current: Profile, asked: dict, limits: DriftLimits) -> list[str]:
@@ -79,12 +79,19 @@ def _notes(reference: Profile, current: Profile, asked: dict, limits: DriftLimit
 # %% ../../nbs/judge/55_drift.ipynb #94af2404
 _FOUND = {"inputs": "the inputs are different", "confidence": "the confidence has changed", "predictions": "the answers are distributed differently"}
 
-def _headline(detected: bool, asked: dict[str, Question | None], classic: dict, harm: dict) -> str:
+def _weighed(reference: Profile, current: Profile, inputs: Question | None, harm: str | None) -> dict:
+    "Harm, where there are images enough to tell"
+    found, few = weigh(reference.sample, current.sample, harm), inputs is not None and inputs.verdict == "too few"
+    return found | ({"verdict": "unknown", "too_few": True} if few else {})
+
+def _headline(detected: bool, asked: dict[str, Question | None], classic: dict, harm: dict, levels: dict[str, str]) -> str:
+    "What was found, the gravest first"
     if not detected:
         could = [q for q in asked.values() if q is not None]
         few = could and all(q.verdict == "too few" for q in could)
         return "Too few images to tell" if few else "No drift: the images and the answers are as in the reference"
     found = [n for n, q in asked.items() if q is not None and q.different] or [n for k, n in _CLASSIC.items() if classic[k]["drift_detected"]]
+    found.sort(key=lambda n: -SEVERITIES.index(levels[n]))
     harmed = {"worse": " and worse", "not worse": ", not worse", "better": " and better"}.get(harm["verdict"], "")
     text = "; ".join(_FOUND[n] + (harmed if n == "inputs" else "") for n in found)
     return text[0].upper() + text[1:]
@@ -116,7 +123,8 @@ def detect_drift(
 ) -> dict:  # Ready for `json.dumps`
     "Compare what a model sees and says with a reference; `ProfileError` where a set has no images, or another model answered"
     _check(reference, current)
-    asked, weighed = _asked(reference, current, limits), weigh(reference.sample, current.sample, harm)
+    asked = _asked(reference, current, limits)
+    weighed = _weighed(reference, current, asked["inputs"], harm)
     levels = {n: "none" if q is None else _gravity(q, weighed) for n, q in asked.items()}
     classic = _classic(reference, current, asked, levels, limits)
     detected = any(q is not None and q.different for q in asked.values()) or any(b["drift_detected"] for b in classic.values())
@@ -126,7 +134,7 @@ def detect_drift(
     differs = asked["inputs"] is not None and asked["inputs"].different
     return _plain({
         "format": FORMAT, "version": VERSION, "timestamp": format_time(current.time) if current.time else None,
-        "overall_drift_detected": detected, "severity": level, "headline": _headline(detected, asked, classic, weighed),
+        "overall_drift_detected": detected, "severity": level, "headline": _headline(detected, asked, classic, weighed, levels),
         "findings": [q["sentence"] for q in questions.values() if q] + [said["sentence"]] * differs,
         **classic, "drift_summary": _summary(classic, asked), "questions": questions, "harm": said,
         "distributions": distributions(reference, current, [f["name"] for f in asked["inputs"].features[:6]] if asked["inputs"] else []),

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from ..core import MetricError
 from .distance import ks, wasserstein
 from .moves import NOTABLE, badness, notable, pages_sd
 from .profile import CONFIDENCE, IMAGE_METRICS
@@ -92,6 +93,12 @@ def default_harm(columns) -> str | None:
     "The harm metric where none is chosen: the expected OCR error, else BRISQUE, if measured"
     return next((m for m in ("expected_cer", "brisque") if m in columns), None)
 
+def _check_harm(metric: str, reference: pd.DataFrame, current: pd.DataFrame) -> None:
+    "Refuse a harm metric that does not exist or was not measured: `MetricError`"
+    image_metric(metric)
+    lacking = " and ".join(what for p, what in ((reference, "reference"), (current, "current set")) if metric not in p)
+    if lacking: raise MetricError(f"harm: expected a metric measured on both sets, got {metric}, which the {lacking} lacks; name another")
+
 def weigh(
     reference: pd.DataFrame,  # One row an image, with its quality metrics
     current: pd.DataFrame,
@@ -99,6 +106,7 @@ def weigh(
 ) -> dict:  # verdict (worse, not worse, better, unknown), what `harm_of` says of the metric, company: other metrics that became worse
     "Whether the current images are worse, not merely different"
     name = metric or default_harm(set(reference) & set(current))
+    if metric: _check_harm(metric, reference, current)
     found = harm_of(name, reference[name], current[name]) if name in reference and name in current else None
     others = [harm_of(m, reference[m], current[m]) for m in (*LEGIBILITY, *RANGES) if m != name and m in reference and m in current]
     company = sorted((h for h in others if h and h["worse"]), key=lambda h: -h["noticed"])

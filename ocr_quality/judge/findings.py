@@ -67,6 +67,7 @@ def question_sentence(q: Question, minimum: int) -> str:
 
 def harm_sentence(harm: dict) -> str:
     "What a shift does, in a sentence"
+    if harm.get("too_few"): return "Whether it does harm is not known: there are too few images."
     if harm["verdict"] == "unknown": return "Whether it does harm is not known: no quality metric was measured on both sides."
     words = [feature_words(m) for m in harm["company"][:3]]
     moved = "" if harm["change"] is None else (
@@ -76,7 +77,7 @@ def harm_sentence(harm: dict) -> str:
         return "The images are worse: " + "; ".join([*([moved] if moved else []), *([f"{' and '.join(words)} got worse"] if words else [])]) + "."
     if harm["verdict"] == "better": return f"The images are better: {moved}."
     if harm["alone"]: return f"Different, not worse: {moved}, but nothing that makes text hard to read got worse with it; other print does that."
-    return f"Not worse{': ' + moved if moved else ''}{'; ' + ' and '.join(words) + ' a little' if words else ''}."
+    return f"Not worse{': ' + moved if moved else ''}{'; ' + ' and '.join(words) + ' a little worse' if words else ''}."
 
 # %% ../../nbs/judge/54_findings.ipynb #887abe98
 BINS = 30

@@ -62,12 +62,14 @@ def _counts(classes: dict[str, float]) -> dict[str, float]:
 # %% ../../nbs/judge/49_profile_file.ipynb #54ab1fc2
 def _old(d: dict) -> Profile:
     "What an earlier system's baseline says"
-    told, info = d.get("predictions") or {}, d.get("dataset_info") or {}
+    told, info, pixels = d.get("predictions") or {}, d.get("dataset_info") or {}, d["input_distribution"]["pixel_statistics"]
+    for name, part in (("pixel_statistics", pixels), ("pixel_statistics.overall", pixels and pixels.get("overall"))):
+        if part is not None and not isinstance(part, dict): raise ValueError(f"{name} is no object")
     sure, n = told.get("confidence_statistics") or {}, int(told.get("prediction_count") or 0)
     moments = {CONFIDENCE: Moments.from_dict({"n": n, **sure})} if n and sure.get("mean") is not None else {}
     classes = {str(k): float(v) for k, v in (told.get("class_distribution") or {}).items()}
     return Profile(int(info.get("image_count") or 0), moments=moments, classes=classes, predictions=n, time=_time(d.get("timestamp")),
-                   stated={"pixel_statistics": d["input_distribution"]["pixel_statistics"]})
+                   stated={"pixel_statistics": pixels})
 
 def _time(text) -> datetime | None:
     "The instant of a baseline; an earlier system's has no zone and is taken as UTC"
