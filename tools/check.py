@@ -52,4 +52,4 @@ def in_step() -> None:
 if __name__ == "__main__":
     in_step()
     run(sys.executable, "-m", "ruff", "check", "--quiet", "ocr_quality", "tools", "tests", "benchmarks", "setup.py")
-    run(sys.executable, "-m", "pytest", "-q", "-rs", "--durations=8", *sys.argv[1:], "tests")
+    run(sys.executable, "-m", "pytest", "-q", "-rs", "--durations=8", "-n", "2", "--dist", "loadfile", *sys.argv[1:], "tests")
