@@ -137,7 +137,8 @@ def retain(
     json: AsJson = False,
 ) -> None:
     "Remove old predictions by age or size, in whole days."
-    if (days is None) == (bytes_ is None): raise typer.BadParameter("expected one of --days and --bytes")
+    from ocr_quality.core import SettingsError
+    if (days is None) == (bytes_ is None): raise SettingsError("retain: expected one of --days and --bytes, got none or both; give one")
     from ocr_quality.records.upkeep import parse_size
     from ocr_quality.records.upkeep import retain as run
     size = None if bytes_ is None else parse_size(bytes_)

@@ -169,7 +169,7 @@ def in_terminal(columns, *args):
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     command = subprocess.Popen([Path(sys.executable).parent / "ocr-quality", *args], stdin=other, stdout=other, stderr=other,
-                               env=os.environ | {"TERM": "xterm"})
+                               env={k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {"TERM": "xterm"})
     os.close(other)
     parts = []
     try:
