@@ -12,7 +12,7 @@ import secrets
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import count
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Self
 
 import numpy as np
@@ -172,8 +172,23 @@ def _close_all() -> None:
     "Write what every log of this process holds"
     for log in list(_LOGS): log.close()
 
+_FORK_S = 5  # How long a fork waits for the threads of the logs to finish what they are at
+_held: list = []
+
+def _hold() -> None:
+    "Before a fork: have the logs' threads pause, so that the child inherits no lock that one of them holds, such as that of an import"
+    end = monotonic() + _FORK_S
+    for log in list(_LOGS):
+        lock = log._writer.lock
+        if lock.acquire(timeout=max(end - monotonic(), 0)): _held.append(lock)
+
+def _let_go() -> None:
+    "After a fork, in the parent"
+    while _held: _held.pop().release()
+
 def _begin_anew() -> None:
     "In a forked child: every log begins with nothing, and its end is seen to"
+    _held.clear()
     for log in list(_LOGS): log._fresh()
     util = sys.modules.get("multiprocessing.util")
     if util: util.register_after_fork(_LOGS, _finalize)
@@ -184,4 +199,4 @@ def _finalize(logs: object = None) -> None:
     Finalize(None, _close_all, exitpriority=100)
 
 atexit.register(_close_all)
-if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_begin_anew)
+if hasattr(os, "register_at_fork"): os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_begin_anew)
