@@ -206,3 +206,29 @@ def test_data_and_model_are_told_apart():
     parts = {p["part"]: p for p in data_or_model(old.assign(new_model=old.old_model), new.assign(new_model=new.old_model))["parts"]}
     assert parts["images"]["high"] < 0 and parts["model"]["change"] == 0 and abs(parts["interaction"]["change"]) < 1e-12
     assert np.isclose(sum(parts[k]["change"] for k in ("images", "model", "interaction")), parts["total"]["change"])
+
+
+def answers_of(amounts, seed):
+    return Profile.of(frame(len(amounts), seed).assign(predicted=amounts, confidence=0.9))
+
+
+@pytest.mark.parametrize("some", [0.3, 0])
+@pytest.mark.parametrize("kind", ["boxes", "areas"])
+def test_a_model_that_finds_less_is_seen_though_the_shares_of_its_classes_stay(kind, some):
+    def amount(rng, n, some): return rng.poisson(9 * some, n) if kind == "boxes" else rng.normal(0.3 * some, 0.02, n)
+    rng = np.random.default_rng(1)
+    known = answers_of([{"text": float(v)} for v in amount(rng, 300, 1)], 1)
+    less = answers_of([{"text": float(v)} if some else {} for v in np.abs(amount(rng, 100, some))], 2)
+    report, same = detect_drift(known, less), detect_drift(known, answers_of([{"text": float(v)} for v in amount(rng, 100, 1)], 3))
+    told = report["questions"]["predictions"]
+    assert told["drift_detected"] and told["severity"] == "high" and told["features"][0]["name"] == "found"
+    assert not same["questions"]["predictions"]["drift_detected"]
+
+
+def test_a_model_that_never_finds_anything_and_a_class_called_boxes():
+    none = answers_of([{}] * 60, 1)
+    assert detect_drift(none, none)["questions"]["predictions"]["verdict"] == "same"
+    boxes = Profile.of(frame(60, 1).assign(predicted=[{"boxes": i % 3, "box_area": 1} for i in range(60)], boxes=[i % 3 + 1.0 for i in range(60)]))
+    told = detect_drift(boxes, boxes)["questions"]["predictions"]
+    assert told["verdict"] == "same" and {c["class"] for c in told["classes"]} == {"boxes", "box_area"}
+    assert {c["p_value"] for c in told["classes"]} == {1.0}

@@ -71,7 +71,7 @@ class _Table:
         total = (np.array([s.total.get(c, 0) for c in classes], float) for s in (a, b))
         if a.rows is None and b.rows is None: return cls(classes, *total, None, b.n, a.n)
         listed = [s.rows if s.rows is not None else [{c: 1} for c, v in s.total.items() for _ in range(int(v))] for s in (b, a)]
-        rows = np.array([[row.get(c, 0.0) for c in classes] for sample in listed for row in sample]).reshape(-1, len(classes))
+        rows = np.array([[row.get(c, 0.0) for c in classes] for sample in listed for row in sample]).reshape(sum(map(len, listed)), len(classes))
         return cls(classes, *total, rows, b.n, a.n)
 
     def shuffled(self, permutations: int, seed: int) -> Iterator[np.ndarray]:

@@ -20,7 +20,8 @@ from .questions import Question
 _WORDS = {
     "brisque": "BRISQUE", "skew_deg": "Skew", "text_height_px": "Text height", "effective_dpi": "Effective dpi", "expected_cer": "Expected OCR error",
     "pixel_mean": "Brightness of all pixels", "pixel_sd": "Spread of all pixels", "megapixels": "Size of the pictures",
-    "aspect": "Shape of the pictures", "boxes": "Boxes a picture", "box_area": "Size of the boxes"}
+    "aspect": "Shape of the pictures", "boxes": "Boxes a picture", "box_area": "Size of the boxes",
+    "found": "What the model found in a picture"}
 _AS_BEFORE = {"inputs": "The inputs are as before", "confidence": "The model is as sure as before",
               "predictions": "Its answers are distributed as before"}
 

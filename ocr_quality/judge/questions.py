@@ -17,7 +17,7 @@ from .class_distance import jensen_shannon, total_variation
 from .classic import SEVERITIES, DriftLimits, class_distance, grade, shares
 from .effects import feature_effect, image_metric
 from .page_test import PageTest, page_test
-from .profile import ANSWERS, CONFIDENCE, PREDICTED, Profile, class_counts, image_metrics
+from .profile import ANSWERS, BOXES, CONFIDENCE, FOUND, PREDICTED, Profile, class_counts, image_metrics
 
 # %% ../../nbs/judge/53_questions.ipynb #b33b89b0
 CLASSES = 100  # Commonest classes that are features of their own; the others are one
@@ -40,9 +40,13 @@ def _class_table(sample: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     "One row an answered image: how often each class is in its answer, rarer classes together"
     answers = [class_counts(a) for a in sample[PREDICTED] if isinstance(a, dict) or class_counts(a)]
     known = names[:CLASSES]
-    table = pd.DataFrame([[a.get(k, 0.0) for k in known] for a in answers], columns=known, dtype=float)
+    table = pd.DataFrame([[a.get(k, 0.0) for k in known] for a in answers], columns=[f"class {k}" for k in known], dtype=float)
     if len(names) > CLASSES: table["\0rest"] = [sum(a.values()) - sum(a.get(k, 0.0) for k in known) for a in answers]
     return table
+
+def _found(more: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    "With how much there is in each answer, which shares do not show"
+    return more.assign(**{FOUND: table.sum(axis=1).round(6).to_numpy()})
 
 def _batches(sample: pd.DataFrame) -> np.ndarray | None:
     return np.asarray(tag_texts(sample[BATCH], ""), str) if BATCH in sample and sample[BATCH].notna().all() else None
@@ -141,8 +145,9 @@ def _class_samples(profiles: tuple[Profile, Profile]) -> list:
 
 def _class_rows(reference: Profile, current: Profile, names: list[str], test: PageTest) -> list[dict]:
     p, q = shares(reference.classes), shares(current.classes)
+    def chance(k): return float(test.p_values[f"class {k}"]) if f"class {k}" in test.p_values else None
     rows = [{"class": k, "reference": p.get(k, 0.0), "current": q.get(k, 0.0), "difference": q.get(k, 0.0) - p.get(k, 0.0),
-             "p_value": float(test.p_values[k]) if k in test.p_values else None, "new": k not in reference.classes} for k in names]
+             "p_value": chance(k), "new": k not in reference.classes} for k in names]
     return sorted(rows, key=lambda r: -abs(r["difference"]))
 
 def ask_predictions(reference: Profile, current: Profile, alpha: float, limits: DriftLimits) -> Question | None:
@@ -154,6 +159,7 @@ def ask_predictions(reference: Profile, current: Profile, alpha: float, limits: 
     if min(len(a), len(b)) < limits.minimum: return _too_few("predictions", "total variation", len(b), len(a), alpha)
     classes, extra = tuple(a), _both(reference, current, list(ANSWERS))
     more = [_numbers(p.sample[r].reset_index(drop=True), extra) for p, r in zip(profiles, rows, strict=True)]
+    if BOXES not in extra and any(isinstance(x, dict) for p in profiles for x in p.sample[PREDICTED]): more = [*map(_found, more, (a, b))]
     test = _tested("predictions", pd.concat([a, more[0]], axis=1), pd.concat([b, more[1]], axis=1), profiles, rows, classes, alpha, limits)
     features = _features(more[0], more[1], test)
     compared = _class_samples(profiles)
