@@ -232,3 +232,19 @@ def test_a_model_that_never_finds_anything_and_a_class_called_boxes():
     told = detect_drift(boxes, boxes)["questions"]["predictions"]
     assert told["verdict"] == "same" and {c["class"] for c in told["classes"]} == {"boxes", "box_area"}
     assert {c["p_value"] for c in told["classes"]} == {1.0}
+
+
+@pytest.mark.parametrize("value", [0.5, 0.9, 0.7])
+def test_a_reference_that_never_varies_is_a_yardstick_whatever_its_rounding(value):
+    known, now = (Profile.of(frame(n, n).assign(confidence=c, box_area=c, boxes=1.0)) for n, c in ((500, value), (100, value - 0.3)))
+    questions = detect_drift(known, now)["questions"]
+    assert questions["confidence"]["severity"] == questions["predictions"]["severity"] == "high"
+
+
+def test_confidences_that_are_mostly_absent_are_guarded_against_chance():
+    def found(n, seed):
+        rng = np.random.default_rng(seed)
+        sure = np.where(rng.random(n) < 0.6, np.nan, rng.beta(2, 1.2, n))
+        return Profile.of(frame(n, seed).assign(confidence=sure, predicted=[{"car": 1} if s == s else {} for s in sure]))
+    reports = [detect_drift(found(300, 2 * s), found(30, 2 * s + 1), DriftLimits(shuffles=500)) for s in range(30)]
+    assert all(r["questions"]["confidence"] is not None for r in reports) and sum(r["confidence_drift"]["drift_detected"] for r in reports) <= 1

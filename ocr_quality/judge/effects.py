@@ -40,7 +40,8 @@ def direction(
 def effect_sd(name: str, reference: np.ndarray, current: np.ndarray) -> float:
     "Standard deviation in which a feature's shift is told: the reference's, at least half of what a person would notice; 1 where nothing varies"
     floor = notable(name, float(np.median(reference)), 0.0) / 2 if name in NOTABLE else 0.0
-    sd = max(float(reference.std(ddof=1)), floor) or float(np.concatenate([reference, current]).std(ddof=1))
+    own = float(reference.std(ddof=1)) if np.ptp(reference) > 0 else 0.0  # Rounding gives equal numbers a deviation of 1e-17
+    sd = max(own, floor) or float(np.concatenate([reference, current]).std(ddof=1))
     return sd if sd > 1e-12 else 1.0
 
 def feature_effect(
@@ -82,10 +83,10 @@ def harm_of(
     ranged = name in RANGES or image_metric(name).direction == "target"
     unit = 0.1 if ranged else notable(name, float(np.median(a)), pages_sd(a))
     sign = -1.0 if not ranged and image_metric(name).worse == "low" else 1.0
-    low, high = step - 1.96 * error, step + 1.96 * error
+    low, high, sd = step - 1.96 * error, step + 1.96 * error, next((float(x.std(ddof=1)) for x in (a, b) if np.ptp(x) > 0), 1.0)
     return {"metric": name, "reference": sign * float(a.mean()), "current": sign * float(b.mean()), "change": sign * step,
             "low": sign * (low if sign > 0 else high), "high": sign * (high if sign > 0 else low),
-            "in_sd": step / (a.std(ddof=1) or b.std(ddof=1) or 1.0), "noticed": step / unit, "worse": low > 0 and step >= unit,
+            "in_sd": step / sd, "noticed": step / unit, "worse": low > 0 and step >= unit,
             "better": high < 0 and -step >= unit, "gross": low > 0 and (step >= LEFT if ranged else step >= GROSS * unit)}
 
 # %% ../../nbs/judge/51_effects.ipynb #4c826365

@@ -15,7 +15,7 @@ from ..core import BATCH
 from .carriers import tag_texts
 from .class_distance import jensen_shannon, total_variation
 from .classic import SEVERITIES, DriftLimits, class_distance, grade, shares
-from .effects import feature_effect, image_metric
+from .effects import effect_sd, feature_effect, image_metric
 from .page_test import PageTest, page_test
 from .profile import ANSWERS, BOXES, CONFIDENCE, FOUND, PREDICTED, Profile, class_counts, image_metrics
 
@@ -25,6 +25,10 @@ CLASSES = 100  # Commonest classes that are features of their own; the others ar
 def _both(reference: Profile, current: Profile, names: list[str]) -> list[str]:
     a, b = reference.sample, current.sample
     return [n for n in names if n in a and n in b and a[n].notna().mean() > 0.5 and b[n].notna().sum() >= 2]
+
+def _both_sure(reference: Profile, current: Profile) -> bool:
+    "Whether both say how sure the model is; where it found nothing it says nothing, however often that is"
+    return all(CONFIDENCE in p.sample and p.sample[CONFIDENCE].notna().any() for p in (reference, current))
 
 def _numbers(sample: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     x = sample[names].astype(float)
@@ -102,7 +106,7 @@ def _excess(features: list[dict]) -> float:
 # %% ../../nbs/judge/53_questions.ipynb #75fc928e
 def askable(reference: Profile, current: Profile) -> list[str]:
     "Questions that both profiles have something to say to"
-    can = {"inputs": _both(reference, current, image_metrics(reference.sample)), "confidence": _both(reference, current, [CONFIDENCE]),
+    can = {"inputs": _both(reference, current, image_metrics(reference.sample)), "confidence": _both_sure(reference, current),
            "predictions": _answered(reference) and _answered(current)}
     return [name for name, there in can.items() if there]
 
@@ -122,13 +126,13 @@ def ask_inputs(reference: Profile, current: Profile, alpha: float, limits: Drift
 
 def ask_confidence(reference: Profile, current: Profile, alpha: float, limits: DriftLimits) -> Question | None:
     "Is the model less sure, or surer? None where it said nothing of it"
-    if not _both(reference, current, [CONFIDENCE]): return None
+    if not _both_sure(reference, current): return None
     rows = [p.sample[CONFIDENCE].notna().to_numpy() for p in (reference, current)]
     a, b = (p.sample.loc[r, [CONFIDENCE]].astype(float).reset_index(drop=True) for p, r in zip((reference, current), rows, strict=True))
     if min(len(a), len(b)) < limits.minimum: return _too_few("confidence", "confidence", len(b), len(a), alpha)
     test = _tested("confidence", a, b, (reference, current), rows, (), alpha, limits)
     features = _features(a, b, test)
-    sd = float(a[CONFIDENCE].std(ddof=1)) or float(pd.concat([a, b])[CONFIDENCE].std(ddof=1))
+    sd = effect_sd(CONFIDENCE, a[CONFIDENCE].to_numpy(), b[CONFIDENCE].to_numpy())
     effect = max(features[0]["effect"] - features[0]["null"], 0.0) * sd
     low = [float((x[CONFIDENCE] < 0.5).mean()) for x in (a, b)]
     different = test.p <= alpha and effect >= limits.severities[0]
