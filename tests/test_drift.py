@@ -248,3 +248,9 @@ def test_confidences_that_are_mostly_absent_are_guarded_against_chance():
         return Profile.of(frame(n, seed).assign(confidence=sure, predicted=[{"car": 1} if s == s else {} for s in sure]))
     reports = [detect_drift(found(300, 2 * s), found(30, 2 * s + 1), DriftLimits(shuffles=500)) for s in range(30)]
     assert all(r["questions"]["confidence"] is not None for r in reports) and sum(r["confidence_drift"]["drift_detected"] for r in reports) <= 1
+
+
+@pytest.mark.parametrize(("m", "n"), [(500, 20), (400, 50)])
+def test_images_that_are_nearly_all_alike_are_no_surer_than_chance(m, n):
+    known, now = pd.DataFrame({"x": np.zeros(m)}), pd.DataFrame({"x": np.eye(n)[0]})
+    assert page_test(known, now, ("x",)).p > 0.75 * n / (n + m)  # By lot the one image that differs is a current one so often
