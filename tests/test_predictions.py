@@ -941,3 +941,20 @@ def test_the_commands(root, tmp_path, home):
         said = ask(*args, code=2)
         assert said.startswith("ocr-quality: ") and said.count("\n") == 1
     assert ask("list") == "no predictions\n"
+
+
+@pytest.mark.parametrize(("image", "more"), [
+    (np.zeros((0, 10, 3), np.uint8), {}), (np.zeros((10, 0), np.uint8), {}), (None, {"width": "800", "height": "600"}),
+    (None, {"width": [8], "height": [6]}), (None, {"width": 1e300, "page": 1e300})], ids=["flat", "thin", "texts", "lists", "huge"])
+def test_a_picture_or_a_size_that_is_none_does_not_cost_the_prediction(logs, image, more):
+    log = logs(metrics=["blur", "grey_sd", "pixel_mean"])
+    log.log(image, predicted="car", confidence=0.9, **more)
+    row = log.read().iloc[0]
+    assert (row["predicted"], row["confidence"]) == ("car", 0.9)
+    if image is not None: assert row["reason"].startswith(("unreadable", "expected a non-empty"))
+
+
+def test_texts_that_look_like_counts_and_missing_classes(logs):
+    log = logs()
+    for said in ('{"a": "x"}', '{"a": NaN}', '{"a": 2}', float("nan"), pd.NA): log.log(predicted=said, confidence=0.9)
+    assert image_frame(log.read())["predicted"].tolist() == ['{"a": "x"}', None, {"a": 2}, None, None]

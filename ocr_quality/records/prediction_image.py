@@ -120,6 +120,12 @@ def _colours(rgb: np.ndarray) -> dict[str, float]:
     mean, sd = (m.ravel() for m in cv2.meanStdDev(np.ascontiguousarray(rgb)))
     return {"pixel_mean": float(mean.mean()) / 255, "pixel_sd": float(np.sqrt((sd**2 + mean**2).mean() - mean.mean() ** 2)) / 255}
 
+def _measured(grey: np.ndarray, rgb: np.ndarray | None, metrics: list[str]) -> dict:
+    "The metrics of pixels"
+    colours = _colours(grey if rgb is None else rgb) if {*metrics} & {*_ON_COLOUR} else {}
+    some = {n: colours[n] if n in colours else _ON_GREY[n](grey) for n in metrics if n in colours or n in _ON_GREY}
+    return some | measure(grey, [m for m in metrics if m in METRIC_FUNCTIONS])
+
 def measure_shot(
     shot: Shot,
     metrics: list[str],  # From `prediction_metrics`
@@ -128,16 +134,13 @@ def measure_shot(
     "The columns of a picture; whatever goes wrong is a reason"
     row = {WIDTH: shot.width, HEIGHT: shot.height}
     if shot.source is None: return row | ({REASON: shot.reason} if shot.reason and metrics else {})
-    try: grey, rgb = _pixels(shot.source, page, bool({*metrics} & {*_ON_COLOUR}))
+    try:
+        grey, rgb = _pixels(shot.source, page, bool({*metrics} & {*_ON_COLOUR}))
+        if not grey.size: raise PageError(f"unreadable: a picture without pixels, {grey.shape[1]} x {grey.shape[0]}")
+        return row | {WIDTH: grey.shape[1], HEIGHT: grey.shape[0]} | _measured(grey, rgb, metrics)
     except SourceError as e: return row | {REASON: f"unreadable: {getattr(e, 'reason', e)}"}
     except OcrQualityError as e: return row | {REASON: str(e)}
     except Exception as e: return row | {REASON: f"unreadable: {type(e).__name__}: {e}"}
-    row |= {WIDTH: grey.shape[1], HEIGHT: grey.shape[0]}
-    colours = _colours(grey if rgb is None else rgb) if {*metrics} & {*_ON_COLOUR} else {}
-    for name in metrics:
-        if name in colours: row[name] = colours[name]
-        elif name in _ON_GREY: row[name] = _ON_GREY[name](grey)
-    return row | measure(grey, [m for m in metrics if m in METRIC_FUNCTIONS])
 
 def box_shares(row: dict) -> list[float]:
     "The share of its picture that each box of a row covers; empty where the picture's size is unknown"

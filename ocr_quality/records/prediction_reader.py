@@ -7,6 +7,7 @@ __all__ = ['predictions_log', 'check_model', 'read_predictions', 'to_frame', 'im
 
 # %% ../../nbs/records/33_prediction_reader.ipynb #37ce447f
 import json
+import math
 from collections.abc import Iterable
 from datetime import date, datetime
 from functools import reduce
@@ -128,7 +129,8 @@ def _predicted(row: dict) -> str | dict | None:
     if not isinstance(text, str): return None
     try: got = json.loads(text) if text.startswith("{") else None
     except ValueError: got = None
-    return got if isinstance(got, dict) else text
+    if not isinstance(got, dict) or not all(type(v) in (int, float) for v in got.values()): return text
+    return got if all(0 <= v < math.inf for v in got.values()) else None
 
 def _image_row(row: dict) -> dict:
     "One row of the image frame"

@@ -120,6 +120,8 @@ def read_areas(value: object, classes: Sequence[str] | None, pixels: int | None,
 # %% ../../nbs/records/31_prediction_row.ipynb #3afabcff
 def _class_of(value: object, classes: Sequence[str] | None) -> str:
     "Name of the predicted class; an index is looked up"
+    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, (float, np.floating)) and math.isnan(value)):
+        raise ValueError("expected a class, got a missing value")
     if isinstance(value, Mapping): return json.dumps({_text(k): _number(v) for k, v in value.items()}, ensure_ascii=False)
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and classes and 0 <= value < len(classes): return _text(classes[value])
     return _text(value)
@@ -158,11 +160,14 @@ def clean_row(
 ) -> tuple[dict, Notes]:  # Values for `rows_table`, and what could not be understood
     "The row of one prediction"
     row, notes = {}, []
-    size = (given.get(WIDTH) or 0) * (given.get(HEIGHT) or 0)
+    def pixels() -> int: return (row.get(WIDTH) or 0) * (row.get(HEIGHT) or 0)
+    def whole(v: object) -> int:
+        if not abs(n := _number(v)) < 2**63: raise ValueError(f"expected a whole number of 64 bits, got {n:.6g}")
+        return int(n)
     readers: dict[str, Callable] = {
-        MODEL_VERSION: _text, URI: _text, PAGE: lambda v: int(_number(v)), WIDTH: int, HEIGHT: int, PREDICTED: lambda v: _class_of(v, classes),
+        MODEL_VERSION: _text, URI: _text, PAGE: whole, WIDTH: whole, HEIGHT: whole, PREDICTED: lambda v: _class_of(v, classes),
         CONFIDENCE: _share, SCORES: lambda v: read_shares(v, classes, notes, SCORES), BOXES: lambda v: read_boxes(v, notes),
-        AREAS: lambda v: read_areas(v, classes, size, notes), MASK: encode_mask, TEXT: _text, TEXT_CONFIDENCE: _mean_share}
+        AREAS: lambda v: read_areas(v, classes, pixels(), notes), MASK: encode_mask, TEXT: _text, TEXT_CONFIDENCE: _mean_share}
     for name, read in readers.items():
         if (value := given.get(name)) is None: continue
         try: row[name] = read(value)
