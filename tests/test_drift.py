@@ -254,3 +254,25 @@ def test_confidences_that_are_mostly_absent_are_guarded_against_chance():
 def test_images_that_are_nearly_all_alike_are_no_surer_than_chance(m, n):
     known, now = pd.DataFrame({"x": np.zeros(m)}), pd.DataFrame({"x": np.eye(n)[0]})
     assert page_test(known, now, ("x",)).p > 0.75 * n / (n + m)  # By lot the one image that differs is a current one so often
+
+
+def test_columns_of_any_type_are_numbers_or_are_counted_as_missing():
+    n = 50
+    odd = frame(n, 1).assign(label="invoice", sharpness=["6.5"] * 49 + ["sharp"], contrast="high", width=pd.array([800] * 49 + [None], "Int64"),
+                             confidence=pd.array([0.5] * 49 + [None], "Float64"), predicted=pd.array(["invoice"] * 49 + [None], "string"))
+    made = Profile.of(odd)
+    assert {k: made.moments[k].missing for k in ("sharpness", "contrast", "confidence", "megapixels")} == dict(
+        sharpness=1, contrast=50, confidence=1, megapixels=1)
+    assert (made.predictions, made.moments["sharpness"].mean) == (49, 6.5)
+    assert read_profile(json.loads(json.dumps(profile_dict(made), allow_nan=False))).classes == {"invoice": 49}
+
+
+@pytest.mark.parametrize("amount", [float("nan"), None, float("inf"), -1, "two"])
+def test_amounts_that_are_none_are_no_part_of_a_profile(amount):
+    made = Profile.of(frame(50, 1).assign(predicted=[{"car": 1, "bus": amount}] * 50))
+    assert made.classes == {"car": 50} and json.dumps(profile_dict(made), allow_nan=False)
+
+
+def test_reasons_stay_few_whatever_the_numbers_in_them():
+    made = Profile.of(frame(500, 1).assign(prediction_reason=[f"confidence outside 0 to 1: {1.1 + i / 999:.4g}" for i in range(500)]))
+    assert len(made.troubles) <= 2 and sum(made.troubles.values()) == 500

@@ -22,7 +22,7 @@ from ..images.pixels import pixel_histogram, pixel_moments
 from ..images.quality import default_metrics
 from ..images.source import Batch, File
 from ..images.threads import Work, row_chunks
-from ..judge.profile import BOX_AREA, BOXES, CONFIDENCE, HEIGHT, KEEP, LABEL, PIXEL_MEAN, PIXEL_SD, PREDICTED, WIDTH, Profile, merge
+from ..judge.profile import BOX_AREA, BOXES, CONFIDENCE, HEIGHT, KEEP, LABEL, PIXEL_MEAN, PIXEL_SD, PREDICTED, WIDTH, Profile, class_counts, merge
 from ..logs import get_logger
 
 # %% ../../nbs/jobs/66_look.ipynb #20bf4941
@@ -38,6 +38,8 @@ def checked_answer(
     try: value = float("nan" if sure is None else sure)
     except (TypeError, ValueError): value = math.nan
     if isinstance(said, dict) and not said and math.isnan(value): return row | {CONFIDENCE: None}  # Nothing was found, which is an answer
+    if isinstance(said, dict) and class_counts(said).keys() != {str(k) for k in said}:
+        return row | {PREDICTED: None, CONFIDENCE: None, NO_ANSWER: "amounts of classes are not numbers of 0 or more"}
     if not math.isfinite(value): return row | {PREDICTED: None, CONFIDENCE: None, NO_ANSWER: "confidence is not a number"}
     if not -ROUNDING <= value <= 1 + ROUNDING: return row | {PREDICTED: None, CONFIDENCE: None, NO_ANSWER: f"confidence outside 0 to 1: {value:.4g}"}
     return row | {CONFIDENCE: min(max(value, 0.0), 1.0)}

@@ -8,6 +8,7 @@ __all__ = ['PREDICTED', 'CONFIDENCE', 'LABEL', 'PIXEL_MEAN', 'PIXEL_SD', 'WIDTH'
            'class_counts', 'Profile', 'merge']
 
 # %% ../../nbs/judge/48_profile.ipynb #ad4427e5
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -73,11 +74,14 @@ def _kept(frame: pd.DataFrame) -> list[str]:
 
 # %% ../../nbs/judge/48_profile.ipynb #060357ef
 CALIBRATION_BINS, CONFIDENCE_BINS = 10, 100
+_FRACTION = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
 
 def class_counts(answer) -> dict[str, float]:
     "How often each class is in one answer of a model: 1 for a single class; nothing where there is no answer"
-    if isinstance(answer, dict): return {str(k): float(v) for k, v in answer.items()}
-    return {} if answer is None or answer != answer or answer is pd.NA else {str(answer): 1.0}
+    if isinstance(answer, dict): return {str(k): float(v) for k, v in answer.items() if _is_amount(v)}
+    return {} if answer is None or answer is pd.NA or answer != answer else {str(answer): 1.0}
+
+def _is_amount(value) -> bool: return isinstance(value, (int, float, np.integer, np.floating)) and 0 <= value < np.inf
 
 def _added(dicts: Iterable[dict]) -> dict:
     total: dict = {}
@@ -143,7 +147,7 @@ class Profile:
         keep: int = KEEP,  # Rows to keep at most
     ) -> Self:
         "The profile of some images"
-        good = _with_shape(images[images[REASON].isna()] if REASON in images else images)
+        good = _with_shape(_numeric(images[images[REASON].isna()] if REASON in images else images))
         answers, sure, numbers = _answers(good), _sure(good), [*image_metrics(good), *(c for c in (CONFIDENCE, *ANSWERS) if c in good)]
         rows = good.assign(**{_KEY: _keys(good)})
         sample = _rounded(_lowest(rows[_kept(rows)], keep))
@@ -156,8 +160,8 @@ class Profile:
     def __add__(self, other: Self) -> Self: return merge([self, other])
 
 def _counted(frame: pd.DataFrame, column: str) -> dict[str, int]:
-    "How often each reason is there, without the particulars behind its second colon, so that their number stays small"
-    return dict(Counter(":".join(str(r).split(":")[:2])[:120] for r in frame[column].dropna())) if column in frame else {}
+    "How often each reason is there, without the particulars behind its second colon, and fractions, so that their number stays small"
+    return dict(Counter(_FRACTION.sub("…", ":".join(str(r).split(":")[:2])[:120]) for r in frame[column].dropna())) if column in frame else {}
 
 def _answers(good: pd.DataFrame) -> list:
     "The answers there are; that nothing was found is one"
@@ -167,6 +171,12 @@ def _sure(good: pd.DataFrame) -> np.ndarray:
     "The valid confidences"
     x = good[CONFIDENCE].to_numpy(float) if CONFIDENCE in good else np.zeros(0)
     return x[(x >= 0) & (x <= 1)]
+
+def _numeric(frame: pd.DataFrame) -> pd.DataFrame:
+    "The frame with plain numbers in the columns that are to be: texts are read, what is no number is missing"
+    names = [c for c in (*image_metrics(frame), WIDTH, HEIGHT, CONFIDENCE, *ANSWERS) if c in frame]
+    other = [c for c in names if not isinstance(frame[c].dtype, np.dtype) or frame[c].dtype.kind not in "iuf"]
+    return frame.assign(**{c: pd.to_numeric(frame[c].astype(object), errors="coerce").to_numpy(float, na_value=np.nan) for c in other})
 
 def _with_shape(frame: pd.DataFrame) -> pd.DataFrame:
     "The frame with size and shape of each picture"
