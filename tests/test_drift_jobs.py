@@ -31,6 +31,7 @@ from ocr_quality.jobs.drift import (
     ModelPredictionMonitor,
     compare_datasets,
     compare_models,
+    drift_of,
     generate_html_report,
 )
 from ocr_quality.jobs.drift_check import drift_check
@@ -537,3 +538,26 @@ def test_a_real_model_end_to_end(sets, tmp_path, home):
     assert {p["part"] for p in json.loads(two.stdout)["questions"]["data_or_model"]["parts"]} == {"images", "model", "interaction", "total"}
     done = cli("baseline", sets / "may", "--model", made.two_inputs_onnx(tmp_path / "two.onnx"))
     assert done.exit_code == 2 and "one input" in " ".join(done.output.split())
+
+
+def test_logged_predictions_are_counted_once_with_or_without_a_measured_picture(tmp_path):
+    root = str(tmp_path / "predictions")
+    with PredictionLog("m", metrics=["grey_mean"], root=root, queue_bytes=100_000) as log:  # Room for the calls, not for the pictures
+        for i in range(10, 40):
+            log.log(np.zeros((300, 400), np.uint8), predicted="a", confidence=0.9, event_id=str(i), time=f"2026-01-01T10:00:{i}Z", model_version="1")
+        for i in range(10, 20): log.log(predicted="b", confidence=0.9, event_id=str(i), time=f"2026-01-02T10:00:{i}Z", model_version="2")
+    made = profile_predictions("m", root=root)
+    assert (made.images, made.readable, made.classes) == (30, 30, {"a": 20, "b": 10})
+    assert profile_predictions("m", until="2026-01-01", root=root).classes == {"a": 30}
+    first = profile_predictions("m", until="2026-01-01", root=root)
+    with pytest.raises(ProfileError, match="1 and 2"): drift_of(first, made)
+
+
+def test_a_baseline_of_another_model_without_a_checksum_is_refused(tmp_path):
+    root, made = str(tmp_path / "predictions"), []
+    for model in ("forms", "letters"):
+        with PredictionLog(model, root=root) as log:
+            for _ in range(30): log.log(predicted="a", confidence=0.9)
+        made.append(profile_predictions(model, root=root))
+    with pytest.raises(ProfileError, match="letters"): drift_of(*made)
+    assert drift_of(*made, any_model=True)["overall_drift_detected"] is False

@@ -65,7 +65,8 @@ def for_model(
     "A reference that may be compared with a current set whatever model made it, where that is wanted"
     was, now, notes = reference.model, current.model, []
     name = lambda m: f"{m.get('name')} ({m.get('checksum')})"  # noqa: E731
-    if any_model and was and now and was.get("checksum") != now.get("checksum"):
+    key = "checksum" if was and now and (was.get("checksum") or now.get("checksum")) else "name"
+    if any_model and was and now and was.get(key) != now.get(key):
         notes.append(f"Two models: {name(was)} answered on the reference, {name(now)} now. What differs may be the model's doing.")
         reference = replace(reference, model=None)
     if was and not now and reference.predictions:
