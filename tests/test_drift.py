@@ -276,3 +276,27 @@ def test_amounts_that_are_none_are_no_part_of_a_profile(amount):
 def test_reasons_stay_few_whatever_the_numbers_in_them():
     made = Profile.of(frame(500, 1).assign(prediction_reason=[f"confidence outside 0 to 1: {1.1 + i / 999:.4g}" for i in range(500)]))
     assert len(made.troubles) <= 2 and sum(made.troubles.values()) == 500
+
+
+def test_one_image_without_a_batch_does_not_cost_the_yardstick():
+    found = []
+    for seed in range(10):
+        known, now = frame(600, seed, batches=20, batch_sd=0.5), frame(150, 100 + seed, batches=1, batch_sd=0.5)
+        known.loc[0, "batch"] = None
+        found.append(detect_drift(Profile.of(known), Profile.of(now), DriftLimits(shuffles=500)))
+    assert all(r["questions"]["inputs"]["batches"] == 20 for r in found) and sum(r["overall_drift_detected"] for r in found) <= 2
+
+
+@pytest.mark.parametrize("n", [1, 2, 19])
+def test_a_set_of_hardly_an_image_is_too_few_to_tell(n):
+    known, now = (Profile.of(frame(k, k).drop(columns=["confidence", "predicted"])) for k in (100, n))
+    report = detect_drift(known, now)
+    assert report["headline"] == "Too few images to tell" and report["questions"]["inputs"]["verdict"] == "too few"
+
+
+@pytest.mark.parametrize("where", ["overall", "classes"])
+def test_an_earlier_baseline_with_a_number_that_is_none_is_refused(where):
+    pixel, n = (float("nan"), 5) if where == "overall" else (0.5, float("inf"))
+    old = {"dataset_info": {"image_count": 10}, "input_distribution": {"pixel_statistics": {"overall": {"mean": pixel, "std": 0.1}}},
+           "predictions": {"prediction_count": 5, "class_distribution": {"a": n}}}
+    with pytest.raises(ProfileError, match="not finite"): read_profile(old)

@@ -121,7 +121,7 @@ def page_test(
     reference: pd.DataFrame,  # One row an image, one column a feature, NaN where missing
     current: pd.DataFrame,  # The same columns
     plain: tuple[str, ...] = (),  # Features that are counts, compared by their mean
-    reference_batch: np.ndarray | None = None,  # Batch of each image
+    reference_batch: np.ndarray | None = None,  # Batch of each image, empty where it has none
     current_batch: np.ndarray | None = None,
     alpha: float = 0.01,  # Rate of false alarms, for `critical`
     shuffles: int = SHUFFLES,
@@ -133,7 +133,8 @@ def page_test(
     owner = np.repeat(np.arange(len(columns)), [c.shape[1] for c in columns])
     (z, share), page = _standardised(np.column_stack(columns)), 1 / m + 1 / n
     seen, lots = z[m:].sum(0) / np.sqrt(n * m / (n + m)), _shuffled(z, n, shuffles, seed)
-    between = between_batches(z[:m], reference_batch)
+    named = np.ones(m, bool) if reference_batch is None else reference_batch != ""
+    between = between_batches(z[:m][named], None if reference_batch is None else reference_batch[named])
     variance = np.zeros(z.shape[1]) if between is None else between.variance
     if between is not None:
         many = _parts(current_batch, n) + _parts(reference_batch, m)

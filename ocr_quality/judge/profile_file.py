@@ -68,6 +68,8 @@ def _old(d: dict) -> Profile:
     sure, n = told.get("confidence_statistics") or {}, int(told.get("prediction_count") or 0)
     moments = {CONFIDENCE: Moments.from_dict({"n": n, **sure})} if n and sure.get("mean") is not None else {}
     classes = {str(k): float(v) for k, v in (told.get("class_distribution") or {}).items()}
+    if not all(v is None or math.isfinite(v) for v in (*classes.values(), *((pixels or {}).get("overall") or {}).values())):
+        raise ValueError("a number that is not finite")
     return Profile(int(info.get("image_count") or 0), moments=moments, classes=classes, predictions=n, time=_time(d.get("timestamp")),
                    stated={"pixel_statistics": pixels})
 

@@ -24,7 +24,7 @@ CLASSES = 100  # Commonest classes that are features of their own; the others ar
 
 def _both(reference: Profile, current: Profile, names: list[str]) -> list[str]:
     a, b = reference.sample, current.sample
-    return [n for n in names if n in a and n in b and a[n].notna().mean() > 0.5 and b[n].notna().sum() >= 2]
+    return [n for n in names if n in a and n in b and a[n].notna().mean() > 0.5 and b[n].notna().sum() >= min(2, len(b))]
 
 def _both_sure(reference: Profile, current: Profile) -> bool:
     "Whether both say how sure the model is; where it found nothing it says nothing, however often that is"
@@ -53,7 +53,8 @@ def _found(more: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     return more.assign(**{FOUND: table.sum(axis=1).round(6).to_numpy()})
 
 def _batches(sample: pd.DataFrame) -> np.ndarray | None:
-    return np.asarray(tag_texts(sample[BATCH], ""), str) if BATCH in sample and sample[BATCH].notna().all() else None
+    "Batch of each image, empty where it has none; None where no image has one"
+    return np.asarray(tag_texts(sample[BATCH], ""), str) if BATCH in sample and sample[BATCH].notna().any() else None
 
 # %% ../../nbs/judge/53_questions.ipynb #b12e52de
 @dataclass(frozen=True)
