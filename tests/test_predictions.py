@@ -958,3 +958,22 @@ def test_texts_that_look_like_counts_and_missing_classes(logs):
     log = logs()
     for said in ('{"a": "x"}', '{"a": NaN}', '{"a": 2}', float("nan"), pd.NA): log.log(predicted=said, confidence=0.9)
     assert image_frame(log.read())["predicted"].tolist() == ['{"a": "x"}', None, {"a": 2}, None, None]
+
+
+class Tensor:
+    def __init__(self): self.nbytes = 400_000
+    def clone(self): return Tensor()
+    def tolist(self): return [0.5]
+
+
+class Uncopied:
+    def copy(self): raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("values", [
+    {"scores": Tensor()}, {"scores": pd.Series(np.ones(50_000))}, {"mask": np.zeros((600, 700), np.uint8), "other": Uncopied()}],
+    ids=["tensor", "series", "beside one that cannot be copied"])
+def test_memory_is_bounded_whatever_is_logged(logs, values):
+    log = logs(queue_bytes=1_000_000, flush_s=3600)
+    for _ in range(20): log.log(**values)
+    assert log.counts["waiting"] == 2 and log.counts["lost"] == 18

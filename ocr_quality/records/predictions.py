@@ -33,10 +33,10 @@ _BASE_BYTES, _MORE_BYTES = 600, 60  # Of a call, and of each further value, roug
 
 def _weight(value: object) -> int:
     "Bytes that a value may hold, roughly"
-    if isinstance(value, np.ndarray): return value.nbytes
+    if type(size := getattr(value, "nbytes", None)) is int: return size  # arrays, tensors, series
     if isinstance(value, (str, bytes)): return len(value)
     if isinstance(value, (list, dict)): return sum(_MORE_BYTES + _weight(v) for v in (value.values() if isinstance(value, dict) else value))
-    return 0
+    return sys.getsizeof(value)
 
 class PredictionLog:
     "Logs what a model saw and said; one for each model and process, for all its threads"
@@ -108,14 +108,16 @@ class PredictionLog:
 
     def _partly(self, now: int, ident: str, values: dict, columns: dict, e: Exception) -> None:
         "Log what can be of a call that failed: each of its values alone, without the picture"
-        notes = [*values.pop("notes", ()), f"{type(e).__name__}: {e}"]
+        notes, size = [*values.pop("notes", ()), f"{type(e).__name__}: {e}"], _BASE_BYTES
         for held in (values, columns):
             for name, value in list(held.items()):
-                try: held[name] = still(value)
+                try:
+                    held[name] = kept = still(value)
+                    size += _MORE_BYTES * (kept is not None) + _weight(kept)
                 except Exception as other:
                     notes.append(f"{name}: cannot be copied, {type(other).__name__}")
                     del held[name]
-        try: self._writer.put(Call(now, ident, _NO_SHOT, values | {"notes": notes}, columns, _BASE_BYTES))
+        try: self._writer.put(Call(now, ident, _NO_SHOT, values | {"notes": notes}, columns, size))
         except Exception as again: self._writer.losses.add("row", f"{type(again).__name__}: {again}", event_id=ident)
 
     def flush(self,
