@@ -11,6 +11,7 @@ from ocr_quality.core import ProfileError
 from ocr_quality.judge.classic import DriftLimits, classic_checks
 from ocr_quality.judge.data_or_model import data_or_model
 from ocr_quality.judge.drift import detect_drift
+from ocr_quality.judge.missing import missing_drift
 from ocr_quality.judge.page_test import page_test
 from ocr_quality.judge.profile import Profile, merge
 from ocr_quality.judge.profile_file import profile_dict, read_profile
@@ -300,3 +301,13 @@ def test_an_earlier_baseline_with_a_number_that_is_none_is_refused(where):
     old = {"dataset_info": {"image_count": 10}, "input_distribution": {"pixel_statistics": {"overall": {"mean": pixel, "std": 0.1}}},
            "predictions": {"prediction_count": 5, "class_distribution": {"a": n}}}
     with pytest.raises(ProfileError, match="not finite"): read_profile(old)
+
+
+def test_what_is_missing_adds_at_most_half_the_rate_of_false_alarms():
+    def made(rng, n):
+        bad = rng.binomial(n, 0.1)
+        silent = rng.binomial(n - bad, 0.1)
+        return Profile(n, {"damaged": bad}, predictions=n - bad - silent, troubles={"NaN": silent})
+    rng = np.random.default_rng(0)
+    alarms = sum(missing_drift(made(rng, 1000), made(rng, 200), DriftLimits(alpha=0.01))["drift_detected"] for _ in range(2000))
+    assert alarms <= 16  # 10 are expected at most
