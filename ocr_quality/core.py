@@ -6,9 +6,9 @@
 __all__ = ['BATCH', 'PAGE', 'URI', 'METRIC', 'VALUE', 'TIME', 'MODEL', 'TAGS', 'REASON', 'VERDICT', 'LOWER', 'UPPER', 'CENTRE',
            'HISTORY', 'STATE', 'TAG_PREFIX', 'REASON_SUFFIX', 'LONGEST_SPAN', 'OcrQualityError', 'PageError',
            'SourceError', 'EmptyBatchError', 'MetricError', 'MissingValue', 'ProfileError', 'TimeError', 'StoreError',
-           'SettingsError', 'AlertError', 'JobError', 'ModelError', 'MissingExtraError', 'require', 'tag_column',
-           'reason_column', 'tags_of', 'parse_time', 'format_time', 'utc_now', 'parse_day', 'parse_span', 'check_zone',
-           'Settings', 'told_wrong', 'settings', 'redact']
+           'SettingsError', 'AlertError', 'JobError', 'ModelError', 'OcrError', 'MissingExtraError', 'require',
+           'tag_column', 'reason_column', 'tags_of', 'parse_time', 'format_time', 'utc_now', 'parse_day', 'parse_span',
+           'check_zone', 'Settings', 'told_wrong', 'settings', 'redact']
 
 # %% ../nbs/00_core.ipynb #84192de6
 import importlib
@@ -62,6 +62,9 @@ class JobError(OcrQualityError, RuntimeError):
 
 class ModelError(OcrQualityError, ValueError):
     "A model that cannot be loaded, understood or run, or whose description does not fit it"
+
+class OcrError(OcrQualityError, RuntimeError):
+    "An OCR engine that failed on a page, was killed, or did not finish in time"
 
 class MissingExtraError(OcrQualityError, ImportError):
     "An optional package is not installed; the message names the extra that brings it"
@@ -159,6 +162,10 @@ class Settings(BaseSettings):
     remote_retries: int = 4  # How often a request to an object store is repeated, with growing pauses
     plugins: str = ""  # Comma-separated modules or .py files that register metrics
     timezone: str = "UTC"  # Zone of the scheduler's cron expressions
+    ocr_lang: str = "eng"  # Tesseract's language, or several as in eng+fra, where pages are read
+    ocr_psm: int = 6  # Tesseract's page segmentation mode there: 6 one block of text, 3 columns and pictures too
+    ocr_words: str = "/usr/share/dict/words"  # Word list, one a line, for ocr_dictionary_share
+    legibility_calibration: str = ""  # File that `ocr-quality calibrate-ocr` wrote for your engine and pages; empty: as shipped
 
     @field_validator("timezone")
     @classmethod
