@@ -116,6 +116,18 @@ register_metric("blockiness", "lower", "ratio", (0, math.inf), meaning=(
 register_metric("blank", "lower", "1 if blank", (0, 1), meaning=(
     "1 for a page without text or picture, else 0. Its other values are those of the paper; those of text are missing."))
 
+# %% ../nbs/01_metrics.ipynb #554dbb5d
+register_metric("ocr_confidence", "higher", "0-100", (0, 100), meaning=(
+    "How sure Tesseract was of the words it read, mean over their letters. Good print has above 85. A page with text on which no word was found "
+    "has 0. Look at ocr_text_share beside it: what was not found does not lower it."))
+register_metric("ocr_low_confidence_share", "lower", "share of words", (0, 1), meaning=(
+    "Share of the words Tesseract read with a confidence below 60. A page with text on which no word was found has 1."))
+register_metric("ocr_text_share", "target", "letters read by letters of ink", (0, math.inf), target=(0.8, 1.3), meaning=(
+    "Letters that Tesseract read over the letters that stand on the page as marks of ink: near 1 on a good page, near 0 where it finds nothing, "
+    "far above 1 where it takes specks for letters."))
+register_metric("ocr_dictionary_share", "higher", "share of words", (0, 1), meaning=(
+    "Share of the words of three letters or more that a word list has, as far as it is the list of the page's language. Names and codes lower it."))
+
 # %% ../nbs/01_metrics.ipynb #e04f3039
 register_metric("drift_severity", "lower", "0 none, 1 low, 2 medium, 3 high", (0, 3), meaning=(
     "How severe the drift of a batch is from its model's reference: 0 none, 1 low (different, but not worse), 2 medium, 3 high."))

@@ -17,7 +17,7 @@ import pandas as pd
 from ..core import (BATCH, PAGE, REASON, REASON_SUFFIX, TAG_PREFIX, TIME, URI, MetricError, SettingsError, reason_column,
                               tag_column)
 from .decode import Page
-from .quality import METRIC_FUNCTIONS, default_metrics, measure
+from .quality import METRIC_FUNCTIONS, default_metrics, measure, need_ready
 from .source import File
 from .threads import Work, row_chunks
 from ..metrics import metric_info
@@ -55,10 +55,11 @@ def page_frame(
     return frame.astype(types)
 
 def known_metrics(metrics: Iterable[str]) -> list[str]:
-    "The names `metrics`, in their order; `MetricError` where one cannot be measured"
+    "The names `metrics`, in their order; `MetricError` for an unknown one, `MissingExtraError` where what one needs is not installed"
     names = list(metrics)
     if unknown := [m for m in names if m not in METRIC_FUNCTIONS]:
         raise MetricError(f"expected metrics among {', '.join(METRIC_FUNCTIONS)}, got {', '.join(unknown)}; OCR_QUALITY_PLUGINS brings your own")
+    need_ready(names)
     return names
 
 def iter_measured(

@@ -17,7 +17,7 @@ import numpy as np
 from ..core import REASON, MetricError, OcrQualityError, PageError, SourceError, reason_column, settings
 from ..images.decode import _gray_of, decode_pages, luma
 from ..images.ink import as_gray
-from ..images.quality import METRIC_FUNCTIONS, default_metrics, measure
+from ..images.quality import METRIC_FUNCTIONS, default_metrics, measure, need_ready
 from ..metrics import register_metric
 from ..objects import read_bytes
 from .prediction_row import HEIGHT, WIDTH
@@ -50,6 +50,7 @@ def prediction_metrics(
     known = [*METRIC_FUNCTIONS, *_OTHERS]
     if unknown := [n for n in names if n not in known]:
         raise MetricError(f"expected metrics among {', '.join(known)}, got {', '.join(map(repr, unknown))}; register them with @metric")
+    need_ready(names)
     return names
 
 # %% ../../nbs/records/32_prediction_image.ipynb #1b1ce51c
