@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     plugins: str = ""  # Comma-separated modules or .py files that register metrics
     timezone: str = "UTC"  # Zone of the scheduler's cron expressions
     ocr_lang: str = "eng"  # Tesseract's language, or several as in eng+fra, where pages are read
-    ocr_psm: int = 6  # Tesseract's page segmentation mode there: 6 one block of text, 3 columns and pictures too
+    ocr_psm: int = 3  # Tesseract's page segmentation mode there: 3 finds columns, rules and pictures, 6 takes all for one block of text
     ocr_words: str = "/usr/share/dict/words"  # Word list, one a line, for ocr_dictionary_share
     legibility_calibration: str = ""  # File that `ocr-quality calibrate-ocr` wrote for your engine and pages; empty: as shipped
 
