@@ -166,7 +166,7 @@ def load_predictor(
         with np.load(path, allow_pickle=False) as f: arrays = {k: f[k] for k in f.files}
         text = {k: arrays[k].tobytes().decode() for k in ("format", "sha256", "version", "recipe", "trees.features")}
     except FileNotFoundError: raise
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as e:
+    except (OSError, TypeError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as e:
         raise refuse(f"a damaged or foreign file ({type(e).__name__})") from e
     if text["format"] != FORMAT: raise refuse(f"the format {text['format'][:40]!r}")
     if text["sha256"] != _checksum(arrays): raise refuse("numbers that do not fit their checksum")
