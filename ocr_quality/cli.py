@@ -21,6 +21,7 @@ from .cli_common import (AsJson, Log, Metrics, OneLineErrors, Pattern, Quiet, Ve
 from .cli_drift import app as drift_app
 from .cli_job import app as job_app
 from .cli_job import scheduler
+from .cli_legibility import calibrate_ocr
 from .cli_model import app as model_app
 from .cli_predictions import app as predictions_app
 from .cli_weekly import weekly
@@ -37,6 +38,7 @@ app.command()(scheduler)
 app.command()(calibrate)
 app.command()(backtest)
 app.command()(weekly)
+app.command()(calibrate_ocr)
 SourceUri = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, glob, file, zip or s3://bucket/prefix.")]
 
 def _version(value: bool) -> None:

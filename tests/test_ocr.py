@@ -90,7 +90,7 @@ def test_a_clean_letter_is_read(letter, engine):
     assert cer(letter.text, got.text) < 0.02 and bag_error(letter.text, got.text) < 0.02 and wer(letter.text, got.text) < 0.05
     w, (high, wide) = got.words, letter.gray.shape
     assert w.columns.tolist() == ["block", "par", "line", "left", "top", "width", "height", "conf", "text"]
-    assert w["conf"].between(0, 100).all() and (w[["left", "top"]] >= 0).all(None)
+    assert w["conf"].between(0, 100).all() and (w[["left", "top"]] >= 0).to_numpy().all()
     assert (w["left"] + w["width"] <= wide).all() and (w["top"] + w["height"] <= high).all()
     assert " ".join(w["text"]) == " ".join(got.text.split()) and got.seconds > 0 and not got.reason
     assert w["conf"].mean() > 85

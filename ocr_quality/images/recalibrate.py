@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .error_map import Conformal, Isotonic, fit_conformal, fit_isotonic
+from .error_map import FLOOR, Conformal, Isotonic, fit_conformal, fit_isotonic
 from .trees import Predictor
 
 # %% ../../nbs/images/27_recalibrate.ipynb #af6562de
 FEWEST = 30  # Different pages needed; with 100 the result is good
-KNOWN = 8.0  # Pages that the bent map counts as
+KNOWN = 8.0  # Pages that the bent map counts as, among the others
 
-def _logit(e: np.ndarray) -> np.ndarray: return np.log((e := np.clip(e, 1e-4, 1 - 1e-4)) / (1 - e))
+def _logit(e: np.ndarray) -> np.ndarray: return np.log((e := np.clip(e, FLOOR, 1 - FLOOR)) / (1 - e))
+
+def _rate(f: np.ndarray) -> np.ndarray: return 1 / (1 + np.exp(-f))
 
 def bend(
     expected: np.ndarray,  # `(n,)` error rates as the map has them
@@ -32,14 +34,23 @@ def bend(
         f = np.exp(p[0]) * z + p[1]
         return (weights * (np.logaddexp(0, f) - cer * f)).sum() + p[0] ** 2 + p[1] ** 2 / 4
     stretch, shift = minimize(loss, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6}).x
-    return lambda e: 1 / (1 + np.exp(-np.exp(stretch) * _logit(e) - shift))
+    return lambda e: _rate(np.exp(stretch) * _logit(e) + shift)
+
+def _continued(new: Isotonic, f: Callable, ends: np.ndarray) -> Isotonic:
+    "The map `new`, led on to the outermost of `ends` in steps as high as those of the logit `f`"
+    first, last = new.at[0], new.at[-1]
+    step = max((ends[-1] - ends[0]) / 24, 1e-6)
+    under, over = np.arange(first - step, min(ends[0], first) - step, -step)[::-1], np.arange(last + step, max(ends[-1], last) + step, step)
+    low, high = _logit(new.value[0]) + f(under) - f(first), _logit(new.value[-1]) + f(over) - f(last)
+    at, value = np.r_[under, new.at, over], np.clip(np.r_[_rate(low), new.value, _rate(high)], FLOOR, 1 - FLOOR)
+    keep = np.append(True, np.diff(value) > 0)
+    return Isotonic(at[keep], value[keep])
 
 def _map(shipped: Isotonic, raw: np.ndarray, cer: np.ndarray, weights: np.ndarray) -> Isotonic:
-    "A new map for the pages, held by the bent one where there are none"
-    reach = 0.05 * max(float(np.ptp(shipped.at)), 1e-6)
-    spread = np.linspace(min(shipped.at[0], raw.min()) - reach, max(shipped.at[-1], raw.max()) + reach, 120)
-    known = bend(shipped.apply(raw), cer, weights)(shipped.apply(spread))
-    return fit_isotonic(np.r_[raw, spread], np.r_[cer, known], np.r_[weights, np.full(120, KNOWN / 120)])
+    "A new map for the pages, held by the bent one, which leads on where there are none"
+    bent, spread = bend(shipped.apply(raw), cer, weights), np.quantile(raw, np.linspace(0, 1, 40))
+    new = fit_isotonic(np.r_[raw, spread], np.r_[cer, bent(shipped.apply(spread))], np.r_[weights, np.full(40, KNOWN / 40)])
+    return _continued(new, lambda x: _logit(bent(shipped.apply(x))), shipped.at)
 
 def _folds(groups: np.ndarray, count: int) -> np.ndarray:
     "Part 0 to count-1 of each row; rows of one page are in one"

@@ -63,7 +63,6 @@ def read_pages(
     told: Callable[[int, int], None] = lambda done, all: None,  # Told how many pages are done
 ) -> pd.DataFrame:  # One row a page: page, raw, cer (not cut), chars, group (of its truth), reason (empty where it can teach)
     "Pages with what the model says and how an engine read them"
-    if engine not in ("tesseract", "files"): raise SettingsError(f"expected the engine tesseract or files, got {engine!r}")
     files, rows, truths = open_source(folder).files, [], []
     for file in files:
         rows.append({"page": file.uri, "raw": np.nan, "cer": np.nan, "chars": 0, "group": "", "reason": ""})
@@ -142,9 +141,11 @@ def calibrate_ocr(
     model: Shipped | None = None,  # What is calibrated; None: the model of `images.legibility` as shipped
 ) -> Calibration:
     "Refit the last step of the expected error rate to an engine and its pages; `JobError` with fewer than 30 different pages"
-    house, model = settings(), model or _shipped()
+    if engine not in ("tesseract", "files"): raise SettingsError(f"expected the engine tesseract or files, got {engine!r}")
+    house = settings()
     lang, psm = lang or house.ocr_lang, house.ocr_psm if psm is None else psm
     reader = engine_info(lang) | {"psm": psm} if engine == "tesseract" else {"engine": engine}
+    model = model or _shipped()
     pages = read_pages(folder, model.raw, engine, lang, psm, workers, told)
     taught = pages[pages["reason"] == ""]
     if (got := taught["group"].nunique()) < FEWEST:
