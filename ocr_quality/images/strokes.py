@@ -58,11 +58,24 @@ def _below(hist, level):
     for v in range(min(max(k, 0), 256)): n += hist[v]
     return n + (hist[k] * (level - k) if 0 <= k < 256 else 0.0)
 
-# %% ../../nbs/images/15_strokes.ipynb #2e0d51b3
+# %% ../../nbs/images/15_strokes.ipynb #bc9968b5
+def _squares() -> np.ndarray:
+    "What each of the 256 squares `a b / c d`, two bits a class, counts: `(256, 9)`: edges across, edges down, 4 times the Euler number; at each level"
+    a, b, c, d = (np.arange(256) >> np.array([6, 4, 2, 0])[:, None]) & 3
+    out = np.zeros((256, 9), np.int64)
+    for k in range(3):
+        p, q, r, s = (v > k for v in (a, b, c, d))
+        n = p.astype(int) + q + r + s
+        out[:, k], out[:, 3 + k] = r != s, q != s
+        out[:, 6 + k] = (n == 1) * 1 - (n == 3) * 1 - 2 * ((n == 2) & (p == s))
+    return out
+
+_SQUARES = _squares()
+
 @_jit
 def _classes(gray, box, paper, ink, cls):
-    "Fill `cls` with the classes of the window's pixels; changes across and down at each of three levels, `(2, 3)`"
-    lut, count = np.zeros(256, np.int32), np.zeros((2, 16), np.int64)
+    "Fill `cls` with the classes of the window's pixels; how often each square of two by two occurs, `(256,)`"
+    lut, count = np.zeros(256, np.uint8), np.zeros((2, 256), np.int64)  # two, since paper would wait for its own count
     for v in range(256):
         for f in (0.25, 0.5, 0.75): lut[v] += v < ink + f * (paper - ink)
     for j in range(box[3] - box[1]):
@@ -70,79 +83,78 @@ def _classes(gray, box, paper, ink, cls):
         for i in range(box[2] - box[0]): row[i] = lut[y[box[0] + i]]
     for j in range(1, box[3] - box[1]):
         row, above = cls[j], cls[j - 1]
+        left = (np.int64(above[0]) << 6) + (np.int64(row[0]) << 2)
         for i in range(1, box[2] - box[0]):
-            count[0, 4 * row[i - 1] + row[i]] += 1
-            count[1, 4 * above[i] + row[i]] += 1
-    out = np.zeros((2, 3))
-    for a in range(2):
-        for p in range(4):
-            for q in range(4):
-                for k in range(min(p, q), max(p, q)): out[a, 2 - k] += count[a, 4 * p + q]  # 2: first seen at a quarter
-    return out
+            right = (np.int64(above[i]) << 4) + np.int64(row[i])
+            count[i & 1, left + right] += 1
+            left = right << 2
+    return count[0] + count[1]
 
 @_jit
+def _counts(count, squares):
+    "Edges across and down and Euler number at each level, `(9,)`"
+    out = np.zeros(9)
+    for v in range(256):
+        if count[v]:
+            for k in range(9): out[k] += count[v] * squares[v, k]
+    out[6:] /= 4
+    return out
+
+# %% ../../nbs/images/15_strokes.ipynb #8eb4859e
+@_jit
 def _extremes(gray, box, cls, gap):
-    "Lightest of narrow gaps, darkest of strokes, along rows: count, sum, sum of squares of each, in grey levels; and summed widths"
+    "Lightest of narrow gaps, darkest of strokes, along rows: count, sum and sum of squares of grey levels, sum of widths, `(2, 4)`"
     out = np.zeros((2, 4))
     for j in range(box[4] - box[1], box[5] - box[1]):
         row, line = cls[j], gray[box[1] + j]
-        at, top, started = 0, 0.0, False
+        at, top, started = 0, np.uint8(0), False
         for i in range(1, box[2] - box[0]):
-            v = float(line[box[0] + i])
-            if (row[i] >= 2) != (row[i - 1] >= 2):
-                k = 0 if row[i - 1] < 2 else 1
+            v, inside = line[box[0] + i], row[i] >= 2
+            if inside != (row[i - 1] >= 2):
                 if started and i - at <= gap:
-                    out[k, 0] += 1; out[k, 1] += top; out[k, 2] += top * top; out[k, 3] += i - at
+                    t, k = float(top), 0 if inside else 1
+                    out[k, 0] += 1; out[k, 1] += t; out[k, 2] += t * t; out[k, 3] += i - at
                 at, top, started = i, v, True
-            top = max(top, v) if row[i] < 2 else min(top, v)
+            top = min(top, v) if inside else max(top, v)
     return out
 
 @_jit
 def _steps(gray, box, cls):
-    "Mean step between neighbours where ink and paper meet, across and down, grey levels a pixel; and the energy at one over that at two pixels"
-    total, n, fine, coarse = np.zeros(2), np.zeros(2), 0.0, 0.0
+    "Steps where ink meets paper, across and down, and noise of paper and of ink, `(4, 2)` mean and count; energy at one over that at two pixels"
+    out, fine, coarse = np.zeros((4, 2)), 0, 0
     for j in range(1, box[3] - box[1] - 1):
-        row, above = cls[j], cls[j - 1]
+        row, above, below = cls[j], cls[j - 1], cls[j + 1]
         line, up, down = gray[box[1] + j], gray[box[1] + j - 1], gray[box[1] + j + 1]
         for i in range(1, box[2] - box[0] - 1):
-            x = box[0] + i
-            a, b, c = float(line[x - 1]), float(line[x]), float(line[x + 1])
+            x, k = box[0] + i, row[i]
+            a, b, c = np.int32(line[x - 1]), np.int32(line[x]), np.int32(line[x + 1])
             fine += (c - b) * (c - b)
             coarse += (c - a) * (c - a)
-            side, over = (row[i] >= 2) != (row[i - 1] >= 2), (row[i] >= 2) != (above[i] >= 2)
-            if side and not over: total[0] += abs(b - a); n[0] += 1
-            if over and not side: total[1] += abs(b - float(up[x])); n[1] += 1
-    return total / np.maximum(n, 1), n, fine / max(coarse, 1.0)
+            if k == row[i - 1] and k == row[i + 1] and k == above[i] and k == below[i]:
+                if k == 0 or k == 3:
+                    n = 2 if k == 0 else 3
+                    out[n, 0] += abs(a + c - 2 * b) + abs(np.int32(up[x]) + np.int32(down[x]) - 2 * b)
+                    out[n, 1] += 2
+                continue
+            side, over = (k >= 2) != (row[i - 1] >= 2), (k >= 2) != (above[i] >= 2)
+            if side and not over: out[0, 0] += abs(b - a); out[0, 1] += 1
+            if over and not side: out[1, 0] += abs(b - np.int32(up[x])); out[1, 1] += 1
+    for n in range(4): out[n, 0] /= max(out[n, 1], 1)
+    out[2:, 0] *= np.sqrt(np.pi / 2) / np.sqrt(6.0)
+    return out, fine / max(coarse, 1)
 
 @_jit
-def _grain(gray, x0, y0, x1, y1, low, high):
-    "Standard deviation of the noise, by second differences across and down, where five pixels lie from `low` to `high`; and how many"
-    total, n = 0.0, 0
+def _grain(gray, x0, y0, x1, y1, low):
+    "Standard deviation of the noise where five pixels are lighter than `low`; and how many times it was looked at"
+    total, n = 0, 0
     for y in range(max(y0, 1), min(y1, gray.shape[0] - 1)):
         line, up, down = gray[y], gray[y - 1], gray[y + 1]
         for x in range(max(x0, 1), min(x1, gray.shape[1] - 1)):
-            b = np.int32(line[x])
-            a, c, d, e = np.int32(line[x - 1]), np.int32(line[x + 1]), np.int32(up[x]), np.int32(down[x])
-            if min(a, b, c, d, e) < low or max(a, b, c, d, e) > high: continue
-            total += abs(a + c - 2 * b) + abs(d + e - 2 * b)
+            if line[x] < low or line[x - 1] < low or line[x + 1] < low or up[x] < low or down[x] < low: continue
+            b = 2 * np.int32(line[x])
+            total += abs(np.int32(line[x - 1]) + np.int32(line[x + 1]) - b) + abs(np.int32(up[x]) + np.int32(down[x]) - b)
             n += 2
     return np.sqrt(np.pi / 2) / np.sqrt(6.0) * total / max(n, 1), n
-
-@_jit
-def _holes(cls, h, w, level):
-    "Euler number of what lies at `level` or darker: pieces less holes, 8 neighbours"
-    one, three, diagonal = 0, 0, 0
-    for j in range(1, h):
-        row, above = cls[j], cls[j - 1]
-        a, c = above[0] >= level, row[0] >= level
-        for i in range(1, w):
-            b, d = above[i] >= level, row[i] >= level
-            n = int(a) + int(b) + int(c) + int(d)
-            one += n == 1
-            three += n == 3
-            diagonal += n == 2 and a == d
-            a, c = b, d
-    return (one - three - 2 * diagonal) / 4
 
 # %% ../../nbs/images/15_strokes.ipynb #46ad1bcd
 COLUMNS = ("height", "contrast", "paper", "swell", "swell_wide", "otsu_place", "otsu_change", "edge_x", "edge_y", "stroke_x", "gap_x", "stroke", "density",
@@ -179,27 +191,23 @@ def letter_table(
         o[6] = min(abs(np.log(max(_below(hist, otsu), 0.05 * mid) / max(mid, 1.0))), 3.0)
         o[25], o[26] = 1 - _below(hist, 251.0) / (h * w), _below(hist, 6.0) / (h * w)
         o[27] = mid / (h * w)
-        edge = _classes(gray, b, paper, ink, cls)
-        if edge[0, 1] < 2 or edge[1, 1] < 2: continue
-        both = edge[:, 1].sum()
-        o[11] = 8 / np.pi * mid / both
-        o[12] = both * height / (w * h)
-        o[13], o[14] = edge[:, 0].sum() / both, edge[:, 2].sum() / both
-        o[28] = np.log(edge[0, 1] / edge[1, 1])
+        edge = _counts(_classes(gray, b, paper, ink, cls), _SQUARES)
+        if edge[1] < 2 or edge[4] < 2: continue
+        both = edge[1] + edge[4]
+        o[11], o[12] = 8 / np.pi * mid / both, both * height / (w * h)
+        o[13], o[14], o[28] = (edge[0] + edge[3]) / both, (edge[2] + edge[5]) / both, np.log(edge[1] / edge[4])
+        o[22], o[23], o[24] = edge[7], edge[6], edge[8]
         got = _extremes(gray, b, cls, gap)
         if got[1, 0] >= 3:
             mean = got[1, 1] / got[1, 0]
             o[16], o[9] = (paper - mean) / depth, got[1, 3] / got[1, 0]
             o[17] = np.sqrt(max(got[1, 2] / got[1, 0] - mean * mean, 0.0)) / depth
         if got[0, 0] >= 3: o[15], o[10] = (got[0, 1] / got[0, 0] - ink) / depth, got[0, 3] / got[0, 0]
-        step, n, o[21] = _steps(gray, b, cls)
-        if n[0] >= 3: o[7] = depth / max(step[0], 0.5)
-        if n[1] >= 3: o[8] = depth / max(step[1], 0.5)
-        s, n1 = _grain(gray, b[0], b[1], b[2], b[3], ink + 0.8 * depth, 256.0)
-        if n1 >= 20: o[18] = s / depth
-        s, n1 = _grain(gray, b[0], b[1], b[2], b[3], -1.0, ink + 0.4 * depth)
-        if n1 >= 8: o[19] = s / depth
-        s, n1 = _grain(small, int(b[0] / scale), int(b[1] / scale), int(b[2] / scale), int(b[3] / scale), ink + 0.7 * depth, 256.0)
-        if n1 >= 12: o[20] = s / depth
-        o[22], o[23], o[24] = _holes(cls, h, w, 2), _holes(cls, h, w, 1), _holes(cls, h, w, 3)
+        step, o[21] = _steps(gray, b, cls)
+        if step[0, 1] >= 3: o[7] = depth / max(step[0, 0], 0.5)
+        if step[1, 1] >= 3: o[8] = depth / max(step[1, 0], 0.5)
+        if step[2, 1] >= 20: o[18] = step[2, 0] / depth
+        if step[3, 1] >= 8: o[19] = step[3, 0] / depth
+        s, n = _grain(small, int(b[0] / scale), int(b[1] / scale), int(b[2] / scale), int(b[3] / scale), ink + 0.7 * depth)
+        if n >= 12: o[20] = s / depth
     return out

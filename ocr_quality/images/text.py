@@ -275,7 +275,7 @@ def text_features(
     tiles, names = ny * nx, tuple(FEATURES)
     if not len(ink.letters): return TextFeatures(names, np.full(len(names), np.nan), np.full((ny, nx, len(names)), np.nan), np.zeros((ny, nx)))
     height, shape = ink.box_height, ink.gray.shape
-    hist = _histogram(ink.gray, 2)
+    hist = _histogram(ink.gray, int(np.clip(ink.gray.size // 250_000, 1, 16)))
     otsu = _otsu(hist, hist.sum()) + 1.0
     boxes = sample_letters(ink.letters, shape, height)
     small = ink.gray if height < 15 else ink.half if height < 30 else ink.quarter
