@@ -27,12 +27,12 @@ def ready() -> None:
 def _read(ink: Ink) -> OcrResult:
     "What is read on the page; `MissingValue` on a page without text, or where reading fails"
     ink.need_text()
-    if not hasattr(ink, "read"):
+    if not hasattr(ink, "ocr_read"):
         house = settings()
-        try: ink.read = ocr(ink.gray, house.ocr_lang, house.ocr_psm)
-        except (OcrError, PageError) as e: ink.read = OcrResult(None, None, str(e))
-    if ink.read.text is None: raise MissingValue(ink.read.reason)
-    return ink.read
+        try: ink.ocr_read = ocr(ink.gray, house.ocr_lang, house.ocr_psm)
+        except (OcrError, PageError) as e: ink.ocr_read = OcrResult(None, None, str(e))
+    if ink.ocr_read.text is None: raise MissingValue(ink.ocr_read.reason)
+    return ink.ocr_read
 
 def _letters(words) -> np.ndarray:
     "Letters and figures of each word, at least 1"

@@ -123,7 +123,8 @@ class Calibration:
         if self.count < ENOUGH: out.append(f"{self.count} different pages: {ENOUGH} or more are better, the intervals tell how sure it is")
         if (top := float(taught["cer"].quantile(0.95))) < 0.3:
             out.append(f"nineteen in twenty pages have an error rate below {top:.2f}: for worse ones the map rests on the shipped one; add bad pages")
-        if self.after.absolute >= self.before.absolute: out.append("the map as shipped was as near: keep it")
+        if self.after.absolute >= self.before.absolute and abs(self.after.mean_error) >= abs(self.before.mean_error):
+            out.append("the map as shipped was as near: keep it")
         return out
 
     def write(self, path: str) -> str:
