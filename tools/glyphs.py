@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ocr_quality.images.glyphs import GLYPH_MODEL, GROUPS, PARTS, SIDE, checksum, classify, letter_boxes, load_glyphs, patches
+from ocr_quality.images.glyphs import GLYPH_MODEL, GROUPS, PARTS, SIDE, checksum, classify, letter_boxes, load_glyphs, patches, recut
 from ocr_quality.images.ink import Ink
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,8 +114,8 @@ def label(boxes, truth):
 
 def jitter(rng, boxes):
     "Boxes a little off: half a pixel or 3 % to each side"
-    off = rng.normal(0, 0.03, boxes.shape) * boxes[:, 2:].max(1, keepdims=True) + rng.uniform(-0.5, 0.5, boxes.shape)
-    return np.stack([boxes[:, 0] + off[:, 0], boxes[:, 1] + off[:, 1], np.maximum(boxes[:, 2] + off[:, 2], 2), np.maximum(boxes[:, 3] + off[:, 3], 3)], 1)
+    moved = boxes + rng.normal(0, 0.03, boxes.shape) * boxes[:, 2:].max(1, keepdims=True) + rng.uniform(-0.5, 0.5, boxes.shape)
+    return np.maximum(moved, (-9, -9, 2, 3))
 
 
 def roughen(rng, patch):
@@ -169,8 +169,11 @@ def draw(seed, paths, sheets):
         gray, truth = sheet(rng, paths[names[s % len(names)] if s < len(names) else names[rng.integers(len(names))]])
         ink = Ink(gray)
         if not len(ink.letters): continue
-        _, boxes, _ = letter_boxes(ink, 4000)
+        index, boxes, cut = letter_boxes(ink, 4000)
         y = label(boxes, truth)
+        again = np.flatnonzero((y == JUNK) & (rng.random(len(y)) < 0.4))
+        more = recut(ink, index[again], boxes[again], cut[again]).reshape(-1, 4)
+        boxes, y = np.concatenate([boxes, more]), np.concatenate([y, label(more, truth)])
         xs.append(patches(ink, jitter(rng, boxes)[y >= 0])); ys.append(y[y >= 0])
         cut = boxes[(y >= 0) & (y < JUNK) & ~np.isin(y, [GROUP[c] for c in "loB8E3"]) & (rng.random(len(y)) < 0.06)]
         xs.append(patches(ink, halves(rng, cut))); ys.append(np.full(len(cut), JUNK))
@@ -190,6 +193,7 @@ def fit(x, y, epochs, seed=0):
     "Train on patches `x` and classes `y`; the arrays of the recogniser, float16"
     import torch
     torch.manual_seed(seed)
+    torch.set_num_threads(1)  # The same sums in the same order, and no waiting for a busy core
     x, y, m = torch.tensor(x), torch.tensor(y), net()
     steps = len(x) // 256
     opt = torch.optim.AdamW(m.parameters(), 2e-3, weight_decay=1e-3)
@@ -229,7 +233,8 @@ def wide(model): return {k: v.astype(np.float32) if k in PARTS else v for k, v i
 def report(model, x, y):
     "Shares read right: of letters, and of junk"
     got = np.concatenate([classify(x[i : i + 4096], model)[0] for i in range(0, len(x), 4096)]).argmax(1)
-    print(f"letters read right {(got == y)[y < JUNK].mean():.4f} of {(y < JUNK).sum()}, junk known {(got == y)[y == JUNK].mean():.4f} of {(y == JUNK).sum()}")
+    right, junk = got == y, y == JUNK
+    print(f"letters read right {right[~junk].mean():.4f} of {(~junk).sum()}, junk known {right[junk].mean():.4f} of {junk.sum()}")
 
 
 def main():

@@ -1,0 +1,117 @@
+"The reading of single letters: always the same, nothing where there is nothing, less sure the worse the page, and the page's way up"
+import cv2
+import numpy as np
+import pytest
+
+from ocr_quality import synth
+from ocr_quality.core import ModelError
+from ocr_quality.images import glyphs
+from ocr_quality.images.glyphs import GROUPS, MOST, SIDE, Glyphs, letter_boxes, load_glyphs, orientation, patches, recognise
+from ocr_quality.images.ink import Ink
+
+FIELDS = list(Glyphs.__dataclass_fields__)
+RNG = np.random.default_rng(0)
+ODD = {"tiny": np.full((8, 8), 200, np.uint8), "dot": np.zeros((1, 1), np.uint8), "blank": np.full((300, 200), 240, np.uint8),
+       "black": np.zeros((300, 200), np.uint8), "line": np.full((1, 400), 255, np.uint8), "grain": RNG.integers(0, 256, (300, 400)).astype(np.uint8),
+       "photo": cv2.GaussianBlur(RNG.integers(0, 256, (400, 300)).astype(np.uint8), (0, 0), 6) * 3}
+
+
+@pytest.fixture(scope="module")
+def page(): return synth.page(3, dpi=120, kind="letter").gray
+
+
+@pytest.fixture(scope="module")
+def clean(page): return recognise(Ink(page))
+
+
+def test_same_page_same_answer(page, clean):
+    for k, v in vars(recognise(Ink(page.copy()))).items(): np.testing.assert_array_equal(v, getattr(clean, k), k)
+
+
+def test_arrays_are_of_one_length_and_in_range(clean):
+    assert 100 < len(clean) <= MOST
+    assert {len(getattr(clean, k)) for k in FIELDS} == {len(clean)}
+    for k in ("confidence", "margin", "entropy", "junk"): assert 0 <= getattr(clean, k).min() and getattr(clean, k).max() <= 1.0001, k
+    for k in ("agreement", "stability"):
+        v = getattr(clean, k)[:: glyphs.EVERY]
+        assert np.isfinite(v).all() and 0 <= v.min() and v.max() <= 1.0001, k
+    assert clean.letter.max() < len(GROUPS)
+    assert np.isfinite(clean.energy).all() and (clean.distance >= 0).all()
+
+
+def test_clean_letters_are_read_surely_and_right():
+    from PIL import Image, ImageDraw
+    from ocr_quality.sheet import _font
+    text = "the quick brown fox jumps over lazy dogs"
+    image = Image.new("L", (1000, 200), 245)
+    for y in (30, 90): ImageDraw.Draw(image).text((30, y), text, fill=20, font=_font("Sans", 36))
+    found = recognise(Ink(np.asarray(image)))
+    read = {GROUPS[k][0] for k in found.letter}
+    assert found.confidence.mean() > 0.9
+    assert len(read & set("thequckbrownfxmpsvlazydg")) >= 20
+
+
+@pytest.mark.parametrize("name", ["blur", "noise", "small"])
+def test_damage_makes_it_less_sure(page, clean, name):
+    worse = recognise(Ink(synth.degrade(page, name, 0.45)))
+    assert not len(worse) or worse.confidence.mean() < clean.confidence.mean() - 0.05
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_pages(name):
+    ink = Ink(ODD[name])
+    found, (turn, sure) = recognise(ink), orientation(ink)
+    assert turn is None and 0 <= sure <= 1
+    assert {len(getattr(found, k)) for k in FIELDS} == {len(found)}
+    if name not in ("grain", "photo"): assert len(found) == 0
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+@pytest.mark.parametrize("kind", ["letter", "table"])
+def test_way_up(kind, turn):
+    got, sure = orientation(Ink(np.rot90(synth.page(5, dpi=110, kind=kind).gray, turn // 90)))
+    assert got == turn and sure >= glyphs.SURE
+
+
+def test_few_marks_say_nothing_of_the_way_up(page):
+    some = np.full((60, 400), 240, np.uint8)
+    some[20:40, 30:36] = 20
+    assert orientation(Ink(some)) == (None, 0.0)
+
+
+def test_sample_is_even_over_the_page(page):
+    ink = Ink(page)
+    mark, box, cut = letter_boxes(ink, 50)
+    assert len(mark) == len(box) == len(cut) == 50
+    assert np.diff(ink.marks[mark, 1]).min() >= 0
+    all_y = ink.letters[:, 1]
+    assert abs(np.median(box[:, 1]) - np.median(all_y)) < 0.1 * np.ptp(all_y)
+
+
+def test_patches_know_neither_shadow_nor_contrast(page):
+    _, box, _ = letter_boxes(Ink(page), 40)
+    pale = (0.5 * page + 100).astype(np.uint8)
+    a, b = patches(Ink(page), box), patches(Ink(pale), box)
+    assert a.shape == (40, SIDE, SIDE) and np.abs(a - b).mean() < 0.05
+
+
+@pytest.mark.parametrize("harm", ["cut", "number", "text", "empty"])
+def test_damaged_weights_are_refused(tmp_path, harm):
+    good = glyphs.files("ocr_quality") / "images/data/glyphs.npz"
+    path = tmp_path / "glyphs.npz"
+    data = good.read_bytes()
+    if harm == "cut": path.write_bytes(data[: len(data) // 2])
+    if harm == "text": path.write_text("no weights")
+    if harm == "empty": path.write_bytes(b"")
+    if harm == "number":
+        with np.load(good) as f: model = dict(f)
+        model["bias4"][0] += 1
+        np.savez(path, **model)
+    with pytest.raises(ModelError, match="recogniser") as e: load_glyphs(path)
+    assert "\n" not in str(e.value) and "install the package anew" in str(e.value)
+
+
+def test_weights_are_small_and_tell_their_recipe():
+    good = glyphs.files("ocr_quality") / "images/data/glyphs.npz"
+    assert len(good.read_bytes()) < 250_000
+    assert "tools/glyphs.py" in load_glyphs(good)["recipe"]
