@@ -12,8 +12,8 @@ import numpy as np
 _jit = nb.njit(nogil=True, cache=True)
 
 # %% ../../nbs/images/15_strokes.ipynb #c5d81049
-MOST = 500  # Letters looked at on a page
-PIXELS = 400_000  # Pixels looked at on a page, about
+MOST = 400  # Letters looked at on a page
+PIXELS = 300_000  # Pixels looked at on a page, about
 
 def sample_letters(
     letters: np.ndarray,  # `(n, 5)` left, top, width, height, area
@@ -156,10 +156,30 @@ def _grain(gray, x0, y0, x1, y1, low):
             n += 2
     return np.sqrt(np.pi / 2) / np.sqrt(6.0) * total / max(n, 1), n
 
+# %% ../../nbs/images/15_strokes.ipynb #fb4f94db
+@_jit
+def _soften(gray, box, r, soft, sums):
+    "Fill `soft` with the means over squares of side 2 r + 1 within the window, `r` px less on each side"
+    h, w, area = box[3] - box[1] - 2 * r, box[2] - box[0], (2 * r + 1) ** 2
+    sums[:w] = 0
+    for y in range(box[1], box[1] + 2 * r):
+        line = gray[y]
+        for i in range(w): sums[i] += line[box[0] + i]
+    for j in range(h):
+        new, old, row, total = gray[box[1] + j + 2 * r], gray[box[1] + j], soft[j], 0
+        for i in range(w): sums[i] += new[box[0] + i]
+        for i in range(2 * r): total += sums[i]
+        for i in range(w - 2 * r):
+            total += sums[i + 2 * r]
+            row[i] = (total + area // 2) // area
+            total -= sums[i]
+        for i in range(w): sums[i] -= old[box[0] + i]
+    return np.array([0, 0, w - 2 * r, h])
+
 # %% ../../nbs/images/15_strokes.ipynb #46ad1bcd
 COLUMNS = ("height", "contrast", "paper", "swell", "swell_wide", "otsu_place", "otsu_change", "edge_x", "edge_y", "stroke_x", "gap_x", "stroke", "density",
            "faint_edges", "core_edges", "gap_depth", "stroke_depth", "stroke_uneven", "grain", "ink_grain", "stroke_grain", "fineness",
-           "euler", "faint_euler", "core_euler", "white", "black", "fill", "cross")
+           "euler", "faint_euler", "core_euler", "white", "black", "fill", "cross", "rough", "soft_swell", "soft_euler")
 
 @_jit
 def letter_table(
@@ -171,10 +191,11 @@ def letter_table(
     height: float,  # Usual height of the letters, px
 ):  # `(k, len(COLUMNS))` float64, NaN where not defined
     "What is seen of each letter"
-    out = np.full((len(boxes), 29), np.nan)
+    out = np.full((len(boxes), 32), np.nan)
     hist = np.zeros(256, np.int64)
     most = np.array([0, 0])
     for b in boxes: most[0], most[1] = max(most[0], b[3] - b[1]), max(most[1], b[2] - b[0])
+    soft, sums, r = np.zeros((most[0] + 1, most[1] + 1), np.uint8), np.zeros(most[1] + 1, np.int64), int(max(round(height / 20), 1))
     cls, ny, nx = np.zeros((most[0] + 1, most[1] + 1), np.uint8), thresholds.shape[0], thresholds.shape[1]
     scale, gap = gray.shape[0] / small.shape[0], int(max(round(0.6 * height), 3))
     for k in range(len(boxes)):
@@ -210,4 +231,11 @@ def letter_table(
         if step[3, 1] >= 8: o[19] = step[3, 0] / depth
         s, n = _grain(small, int(b[0] / scale), int(b[1] / scale), int(b[2] / scale), int(b[3] / scale), ink + 0.7 * depth)
         if n >= 12: o[20] = s / depth
+        if h <= 4 * r or w <= 4 * r: continue
+        inner = _soften(gray, b, r, soft, sums)
+        paper, ink = _levels(soft, inner, paper - 0.4 * depth, hist)
+        if paper - ink < 4: continue
+        o[30] = (_below(hist, 0.6 * paper + 0.4 * ink) - _below(hist, 0.4 * paper + 0.6 * ink)) / max(_below(hist, 0.5 * (paper + ink)), 1.0)
+        edge = _counts(_classes(soft, inner, paper, ink, cls), _SQUARES)
+        o[29], o[31] = np.log(both / max(edge[1] + edge[4], 2.0)), edge[7]
     return out

@@ -58,6 +58,9 @@ for _row in (
     ("euler", "number a letter", 0, "pieces less holes in and about a letter", "mean", "sd"),
     ("faint_euler", "number a letter", 0, "more pieces less holes at a quarter of the depth", "mean"),
     ("core_euler", "number a letter", 0, "more pieces less holes at three quarters of the depth", "mean"),
+    ("rough", "logarithm", 1, "edges met against those left after softening: ragged contours, specks", "mean", "p90"),
+    ("soft_swell", "share of the letter's area", 1, "growth of a softened letter when its threshold moves from 40 to 60 percent", "mean", "p90"),
+    ("soft_euler", "number a letter", 0, "pieces less holes of a softened letter", "mean", "sd"),
     ("fill", "share", 0, "ink about a letter", "mean", "sd"),
     ("white", "share", 0, "clipped to white about a letter", "mean"),
     ("black", "share", 0, "clipped to black about a letter", "mean"),
@@ -74,13 +77,18 @@ for _name, *_row in (
     ("strangers", "number a letter", 1, "marks of a letter's size outside rows of letters"),
     ("long_marks", "letters' area", 0, "ink in lines and figures longer than five text heights"),
     ("size_spread", "logarithm", 0, "mean distance of the letters' heights from the most frequent one"),
+    ("aspect", "logarithm", 0, "width of the letters against their height", ),
+    ("solid", "share", 0, "ink within the letters' boxes"),
+    ("row", "logarithm", 0, "letters in the row in which a letter stands"),
+    ("cut_runs", "logarithm", 1, "runs of ink under one threshold for the whole page, against those of letters"),
+    ("cut_short", "number a run of letters", 1, "runs shorter than a tenth of the text height under one threshold for the whole page"),
+    ("cut_ink", "logarithm", 1, "what is black under one threshold for the whole page, against the letters' ink"),
     ("lost", "share", 1, "parts amid the text without a letter"),
     ("shade", "share", 1, "difference of the paper's level between letters"),
     ("light", "share", 0, "level of the paper about letters"),
     ("slope", "degrees", 1, "angle of the lines, to either side"),
     ("slope_spread", "degrees", 1, "difference of the angle over the page: keystone, warp"),
     ("scatter", "text height", 1, "how far letters stand off their line"),
-    ("otsu_ink", "logarithm", 1, "what is black under one threshold for the whole page, against the letters' ink"),
     ("two_levels", "share", 0, "pixels in the two most frequent grey levels"),
     ("grid", "share of the contrast", 1, "steps on the 8-pixel grid of JPEG against those beside it, about letters"),
 ):
@@ -98,8 +106,8 @@ class TextFeatures:
 # %% ../../nbs/images/21_text.ipynb #8ddfa032
 @_jit
 def _count(marks, chain, height, page_h, page_w, ny, nx):
-    "`(ny * nx, 10)`: letters, touching, strangers, specks, tiny, pieces, area of long marks, area and number of letters, sum of their heights' logarithms"
-    out = np.zeros((ny * nx, 10))
+    "Counts in each tile, `(ny * nx, 13)`; those of letters are sums of what `_counted` divides by their number"
+    out = np.zeros((ny * nx, 13))
     for k in range(len(marks)):
         x, y, w, h, area = marks[k]
         t = out[min((2 * y + h) * ny // (2 * page_h), ny - 1) * nx + min((2 * x + w) * nx // (2 * page_w), nx - 1)]
@@ -111,6 +119,9 @@ def _count(marks, chain, height, page_h, page_w, ny, nx):
             t[7] += area
             t[8] += 1
             t[9] += min(abs(np.log(h / height)), 1.0)
+            t[10] += np.log(w / h)
+            t[11] += area / (w * h)
+            t[12] += np.log(chain[k])
         elif size > 5 * height: t[6] += area
         elif size <= max(0.125 * height, 1.0): t[4] += 1
         elif size <= 0.34 * height: t[3] += 1
@@ -162,6 +173,35 @@ def _histogram(gray, step):
             out[row[x]] += 1
             odd[row[x + 1]] += 1
     return out + odd
+
+@_jit
+def _cut(gray, otsu, first, start, stop, mark, chain, step, short, ny, nx):
+    "`(ny * nx + 1, 5)`, the last row for all: runs of ink under one threshold, short ones among them, pixels; runs of letters, their pixels"
+    out = np.zeros((ny * nx + 1, 5))
+    height, width = gray.shape
+    tile = np.empty(width + 1, np.int64)
+    for x in range(width + 1): tile[x] = min(x * nx // width, nx - 1)
+    for y in range(step // 2, height, step):
+        row, at, t = gray[y], -1, y * ny // height * nx
+        for x in range(width):
+            dark = row[x] < otsu
+            if dark == (at >= 0): continue
+            if dark: at = x; continue
+            o = out[t + tile[at]]
+            o[0] += 1
+            o[1] += x - at <= short
+            o[2] += x - at
+            at = -1
+        if at >= 0:
+            out[t + tile[at], 0] += 1
+            out[t + tile[at], 2] += width - at
+        for i in range(first[y], first[y + 1]):
+            if chain[mark[i]] == 0: continue
+            o = out[t + tile[start[i]]]
+            o[3] += 1
+            o[4] += stop[i] - start[i]
+    for i in range(ny * nx): out[-1] += out[i]
+    return out
 
 @_jit
 def _grid(gray, boxes, cap):
@@ -231,6 +271,10 @@ def _shape(shape: tuple[int, int]) -> tuple[int, int]:
     side = np.sqrt(shape[0] * shape[1] / GRID)
     return tuple(int(np.clip(round(n / side), 1, GRID)) for n in shape)
 
+def _every(shape: tuple[int, int]) -> int:
+    "Rows from one looked at to the next, so that some 250,000 pixels are"
+    return int(np.clip(shape[0] * shape[1] // 250_000, 1, 8))
+
 def _tile(box: np.ndarray, shape, ny: int, nx: int) -> np.ndarray:
     "Tile of the middle of each box: left, top, width, height"
     y, x = (2 * box[:, 1] + box[:, 3]) * ny // (2 * shape[0]), (2 * box[:, 0] + box[:, 2]) * nx // (2 * shape[1])
@@ -262,10 +306,10 @@ def _counted(ink: Ink, count: np.ndarray, ny: int, nx: int, height: float) -> di
     between = (closed[:-2, 1:-1] & closed[2:, 1:-1] | closed[1:-1, :-2] & closed[1:-1, 2:]) & ~grid
     lost = np.append(between.ravel().astype(float), between.sum() / max(has.sum(), 1))
     total = np.vstack([count, count[has].sum(0)])
-    letters = np.where(total[:, 0] > 0, total[:, 0], np.nan)
+    letters, each = np.where(total[:, 0] > 0, total[:, 0], np.nan), np.where(total[:, 8] > 0, total[:, 8], np.nan)
     return {"touching": total[:, 1] / letters, "strangers": total[:, 2] / letters, "specks": total[:, 3] / letters, "tiny": total[:, 4] / letters,
             "pieces": total[:, 5] / letters, "long_marks": np.log1p(total[:, 6] / np.where(total[:, 7] > 0, total[:, 7], np.nan)),
-            "size_spread": total[:, 9] / np.where(total[:, 8] > 0, total[:, 8], np.nan), "lost": lost}
+            "size_spread": total[:, 9] / each, "aspect": total[:, 10] / each, "solid": total[:, 11] / each, "row": total[:, 12] / each, "lost": lost}
 
 def text_features(
     ink: Ink,  # A page
@@ -275,7 +319,7 @@ def text_features(
     tiles, names = ny * nx, tuple(FEATURES)
     if not len(ink.letters): return TextFeatures(names, np.full(len(names), np.nan), np.full((ny, nx, len(names)), np.nan), np.zeros((ny, nx)))
     height, shape = ink.box_height, ink.gray.shape
-    hist = _histogram(ink.gray, int(np.clip(ink.gray.size // 250_000, 1, 16)))
+    hist = _histogram(ink.gray, _every(shape))
     otsu = _otsu(hist, hist.sum()) + 1.0
     boxes = sample_letters(ink.letters, shape, height)
     small = ink.gray if height < 15 else ink.half if height < 30 else ink.quarter
@@ -303,8 +347,10 @@ def _whole(ink, table, at, tiles, boxes, hist, otsu, height) -> dict:
     depth = np.nanmedian(own[:, 0] * own[:, 1]) if np.isfinite(own[:, 1]).any() else np.nan
     ny, nx = _shape(shape)
     lines = _lines(ink, _tile(letters, shape, ny, nx), tiles, height)
-    black = hist[: int(otsu)].sum() * ink.gray.size / max(hist.sum(), 1)
+    cut = _cut(ink.gray, int(np.clip(otsu, 0, 255)), *ink.runs, ink.mark, ink.chain, _every(shape), int(max(round(height / 10), 1)), ny, nx)
+    runs, area = np.maximum(cut[:, 3], 1), np.maximum(cut[:, 4], 1)
     return {"height": min(height, 30.0), "height_over": max(height - 30.0, 0.0), "body": body, "light": ways[:, 2] / 255,
             "shade": (ways[:, 1] - ways[:, 0]) / np.maximum(ways[:, 1], 1), "slope": lines[:, 0], "slope_spread": lines[:, 1], "scatter": lines[:, 2],
-            "otsu_ink": abs(np.log(max(black, 1) / max(letters[:, 4].sum(), 1))), "two_levels": np.sort(hist)[-2:].sum() / max(hist.sum(), 1),
+            "cut_runs": np.abs(np.log(np.maximum(cut[:, 0], 1) / runs)), "cut_short": cut[:, 1] / runs,
+            "cut_ink": np.abs(np.log(np.maximum(cut[:, 2], 1) / area)), "two_levels": np.sort(hist)[-2:].sum() / max(hist.sum(), 1),
             "grid": ((edge[:, -1] - np.median(edge, 1)).sum()) / depth}
