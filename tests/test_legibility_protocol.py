@@ -159,7 +159,7 @@ def test_a_model_that_knows_page_and_family_by_heart_gains_nothing_where_both_ar
     t["f_page"] = t.page.map(dict(zip(t.page.unique(), rng.permutation(t.page.nunique())))).astype(float)
     t["f_family"] = t.family.map(dict(zip(t.family.unique(), rng.permutation(t.family.nunique())))).astype(float)
     t = t[t.family != "clean"]
-    model = lf.Boosting(("f_page", "f_family"), trees=100, rate=0.2, leaves=30, depth=None, least=2)
+    model = lf.Boosting(("f_page", "f_family"), trees=30, rate=0.2, least=2, share=1.0)
     def follows(split):
         rows = lp.held_out(t, split, lp.raw(model))
         return stats.spearmanr(rows.expected, rows.cer)[0]
