@@ -163,7 +163,7 @@ def test_a_model_that_knows_page_and_family_by_heart_gains_nothing_where_both_ar
     def follows(split):
         rows = lp.held_out(t, split, lp.raw(model))
         return stats.spearmanr(rows.expected, rows.cer)[0]
-    assert follows("a") > 0.3 and follows("c") < 0.1
+    assert follows("a") > follows("c") + 0.2 and follows("c") < 0.2
 
 
 def test_shuffled_labels_give_nothing_and_the_law_is_found():
