@@ -54,6 +54,12 @@ def test_forests_say_the_same_as_arrays(kind):
     np.testing.assert_allclose(lf.from_forest(model, NAMES, [0] * 4).predict(new), model.predict(new), atol=1e-6, rtol=0)
 
 
+def test_the_order_in_memory_does_not_matter(trees):
+    x = made(seed=4)[0]
+    for same in (np.asfortranarray(x), x[::-1][::-1], np.hstack([x, x])[:, :4]): assert (trees.predict(same) == trees.predict(x)).all()
+    assert trees.predict(x[:0]).shape == (0,)
+
+
 def test_an_average_says_the_mean(trees):
     x, y = made(seed=2)
     other = lf.from_boosting(ensemble.HistGradientBoostingRegressor(max_iter=5).fit(x, y), NAMES, [0] * 4)

@@ -18,13 +18,25 @@ from ocr_quality.images.error_map import fit_conformal, fit_isotonic
 from ocr_quality.images.trees import Predictor, Trees, average, save_predictor
 
 ROOT = Path(__file__).resolve().parent.parent
-KEYS = ["page", "layout", "font", "source", "family", "group", "severity", "cer", "chars", "parts", "image", "seed"]
-APART = ("rival_", "control_", "mscn_", "ocr_")  # Beginnings of columns that are no features of ours
+KEYS = """page image layout font source family group severity parts cer cer_raw bag chars point dpi x_height_px""".split()
+OURS = ("f_", "g_")  # Beginnings of the columns that are features of ours
 
 
 def feature_columns(table):
-    "Names of the features in `table`: numbers that are no key, no rival, no control"
-    return [c for c in table if c not in KEYS and not c.startswith(APART) and pd.api.types.is_float_dtype(table[c])]
+    "Names of our features in `table`"
+    return [c for c in table if c.startswith(OURS)]
+
+
+def ready(table, clean=0.25, order=0.05):
+    """`table` with `parts` (families of each row, a set), without pages whose undamaged image is read badly: clean error at `clean` or more, or more
+    than `order` above the order-free one (the reading order is at fault)"""
+    t = table.reset_index(drop=True).copy()
+    t["cer"] = t.cer.clip(0, 1)
+    chain = t.chain.map(lambda c: frozenset(json.loads(c) if isinstance(c, str) else c)) if "chain" in t else t.family.map(lambda f: frozenset([f]))
+    t["parts"] = [c or frozenset([f]) for c, f in zip(chain, t.family)]
+    base = t[t.family == "clean"].drop_duplicates("page").set_index("page")
+    good = base.index[(base.cer < clean) & ((base.cer - base.bag <= order) if "bag" in base else True)]
+    return t[t.page.isin(good)].reset_index(drop=True) if len(base) else t
 
 
 # ---- targets: what the trees are taught, and back
@@ -136,13 +148,13 @@ def family_folds(table, k=5, seed=0):
 
 def diagonal(model, table, k=5, rounds=1):
     "Raw predictions for rows whose page and family were both held out, and the rows' positions; a k-th of the rows in each round"
-    page, raws, rows = page_folds(table, k), [], []
+    page, family, names, raws, rows = page_folds(table, k), family_folds(table, k), table.family.to_numpy(), [], []
+    apart = [table.parts.map(frozenset(names[family == j]).isdisjoint).to_numpy() for j in range(k)]
     for r in range(rounds):
-        family = family_folds(table, k)
         for i in range(k):
             j = (i + r) % k
             test = (page == i) & (family == j)
-            train = (page != i) & (family != j) & (family >= 0)
+            train = (page != i) & apart[j]
             if test.any() and train.any():
                 raws.append(score(model.fit(table[train]), table[test]))
                 rows.append(np.flatnonzero(test))
@@ -158,8 +170,9 @@ def fit_predictor(model, table, level=0.9, rounds=5, version="", recipe=""):
 
 
 def digest(table):
-    "SHA-256 of a table's numbers, for the recipe"
-    return hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()).hexdigest()
+    "SHA-256 of a table's numbers and texts, for the recipe"
+    plain = table[[c for c in table if c != "parts"]]
+    return hashlib.sha256(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes()).hexdigest()
 
 
 def main(argv=None):
@@ -169,7 +182,7 @@ def main(argv=None):
     p.add_argument("--signs", type=Path, help="JSON, feature to +1 or -1")
     p.add_argument("--features", type=Path, help="JSON list of features; else all")
     a = p.parse_args(argv)
-    table = pd.read_parquet(a.table)
+    table = ready(pd.read_parquet(a.table))
     table = table[table.source == "synth"] if "source" in table else table
     features = tuple(json.loads(a.features.read_text())) if a.features else tuple(feature_columns(table))
     model = Boosting(features, json.loads(a.signs.read_text()) if a.signs else {})

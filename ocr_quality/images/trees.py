@@ -93,7 +93,8 @@ class Trees:
         if x.ndim != 2 or x.shape[1] != len(self.features):
             raise ModelError(f"expected a table (n, {len(self.features)}) of {', '.join(self.features[:3])}, ..., got the shape {x.shape}")
         gone, out = np.isnan(x), np.full(len(x), self.base)
-        _walk(np.hstack([np.where(gone, -np.inf, x), np.where(gone, np.inf, x)]), self._columns, self._finite, self.children, self.value,
+        both = np.ascontiguousarray(np.hstack([np.where(gone, -np.inf, x), np.where(gone, np.inf, x)]))
+        _walk(both, self._columns, self._finite, self.children, self.value,
               self.roots, self.depth, out)
         return out
 
