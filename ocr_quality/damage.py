@@ -35,6 +35,10 @@ def _field(shape, size, rng) -> np.ndarray:
     lumps = cv2.resize(rng.standard_normal((h, w), np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC)
     return lumps if size <= 1 else lumps * np.float32(1.45)
 
+def _ramp(s, *knots) -> float:
+    "Strength at severity `s`: that of the `knots`, which stand at equal distances from severity 0 to 1, and straight between"
+    return float(np.interp(s, np.linspace(0, 1, len(knots)), knots))
+
 def _blur(gray, sigma) -> np.ndarray:
     "Gaussian blur in float32; none below a tenth of a pixel"
     x = np.asarray(gray, np.float32)
@@ -50,23 +54,24 @@ def _morph(gray, op, size):
 
 def _faded(gray, s, rng, letter):
     "Toner or ribbon runs out"
-    paper, left = _paper(gray), (1 - 0.97 * s**0.6) * (1 + 0.25 * s * _field(gray.shape, 4 * letter, rng))
-    return _grain(paper + (gray - np.float32(paper)) * np.clip(left, 0, 1), 1.5 * s, rng)
+    paper, left = _paper(gray), _ramp(s, 1, 0.12, 0.06, 0.04, 0.025) * (1 + 0.3 * min(1, 4 * s) * _field(gray.shape, 4 * letter, rng))
+    return _grain(paper + (gray - np.float32(paper)) * np.clip(left, 0, 1), min(1.5, 6 * s), rng)
 
 def _dropout(gray, s, rng, letter):
     "Toner does not take: gaps in the strokes, and pale streaks down the page"
     spots = _field(gray.shape, max(1.2, letter / 6), rng) + 0.5 * _field(gray.shape, 5 * letter, rng)
     streak = cv2.resize(rng.standard_normal((1, max(2, gray.shape[1] // max(1, round(letter)))), np.float32), gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    gone = 1 / (1 + np.exp(-(spots + 0.5 * streak - np.float32(1.9 - 2.6 * s)) * 5))
+    gone = 1 / (1 + np.exp(-(spots + 0.5 * streak - np.float32(_ramp(s, 3, 1.4, 0.4, -0.1, -0.8))) * 5))
     return _u8(gray + np.maximum(_paper(gray) - np.float32(gray), 0) * gone)
 
 def _bold(gray, s, rng, letter):
     "Ink spreads: strokes swell until letters touch and their holes close"
-    return _u8(_blur(_morph(gray, cv2.erode, 1 + 0.6 * s * letter), 0.03 * letter * s))
+    return _u8(_blur(_morph(gray, cv2.erode, 1 + _ramp(s, 0, 0.48, 0.6, 0.72, 0.9) * letter), 0.03 * letter * s))
 
 def _thin(gray, s, rng, letter):
     "Ink shrinks: hairlines go first"
-    return _u8(_morph(gray, cv2.dilate, 1 + 0.3 * s * letter))
+    thin = _morph(gray, cv2.dilate, 1 + _ramp(s, 0, 0.1, 0.16, 0.2, 0.27) * letter)
+    return _u8(gray + (thin - gray) * np.clip(0.8 + 0.4 * _field(gray.shape, 5 * letter, rng), 0, 1))
 
 # %% ../nbs/07_damage.ipynb #a6e02f93
 def _bleed(gray, s, rng, letter):
@@ -74,7 +79,7 @@ def _bleed(gray, s, rng, letter):
     h, w = gray.shape
     back = np.roll(gray[:, ::-1], (int(rng.integers(h)), int(rng.integers(-w // 8, w // 8 + 1))), (0, 1))
     share = np.maximum(_paper(gray) - _blur(back, 0.12 * letter), 0) / max(_paper(gray), 1)
-    return _u8(gray * (1 - np.clip(share * s * (1.0 + 0.3 * _field(gray.shape, 8 * letter, rng)), 0, 1)))
+    return _u8(gray * (1 - np.clip(share * _ramp(s, 0, 0.42, 0.65, 0.95, 1.5) * (1 + 0.3 * _field(gray.shape, 8 * letter, rng)), 0, 1)))
 
 def _discs(shape, n, low, high, rng):
     "Share of ink, 0 to 1, of `n` blots with radii from `low` to `high` pixels, small ones most often"
@@ -88,7 +93,7 @@ def _stains(gray, s, rng, letter):
     "A page that has been handled: fibres, folds, blotches and specks"
     h, w = gray.shape
     light = 1 + 0.04 * s * _field(gray.shape, max(1, letter / 8), rng) - 0.3 * s * np.clip(_field(gray.shape, 6 * letter, rng) - 0.3, 0, 2)
-    folds, specks = np.zeros(gray.shape, np.uint8), int(min(4000, 0.08 * s * h * w / letter**2))
+    folds, specks = np.zeros(gray.shape, np.uint8), int(min(6000, _ramp(s, 0, 0.02, 0.1, 0.25, 0.5) * h * w / letter**2))
     for _ in range(round(6 * s)):
         a, b = (int(v) for v in rng.integers(-h // 8, h // 8 + 1, 2) + rng.integers(h))
         cv2.line(folds, (0, a), (w, b), 255, max(1, round(letter * rng.uniform(0.1, 0.35))))
@@ -105,7 +110,7 @@ def _pen(draw, x, y, long, wide, letter, grey, rng):
 def _overlay(gray, s, rng, letter):
     "Written, stamped and marked over: pen strokes, a rubber stamp, a highlighter"
     h, w = gray.shape
-    over, n = np.full(gray.shape, 255, np.uint8), max(1, round(s * min(300, 0.01 * h * w / letter**2)))
+    over, n = np.full(gray.shape, 255, np.uint8), max(1, round(min(1000, _ramp(s, 0, 0.002, 0.008, 0.02, 0.04) * h * w / letter**2)))
     for _ in range(n):
         _pen(over, rng.uniform(-0.1, 0.8) * w, rng.uniform(0, h), rng.uniform(4, 16) * letter, max(1, round(letter * 0.18)), letter, int(rng.integers(20, 110)), rng)
     for _ in range(max(1, round(n / 6))):
@@ -128,7 +133,7 @@ def _grid(shape):
 def _shadow(gray, s, rng, letter):
     "A book's spine or a hand: light falls off to one side, over more of the page the worse it is"
     x, y = _grid(gray.shape)
-    turn, edge = rng.uniform(-0.5, 0.5), 0.1 + 0.65 * s + rng.uniform(-0.05, 0.05)
+    turn, edge = rng.uniform(-0.5, 0.5), _ramp(s, 0, 0.2, 0.4, 0.6, 0.85) + rng.uniform(-0.05, 0.05)
     across = (x if rng.random() < 0.5 else 1 - x) + np.float32(turn * 0.6) * (y - 0.5)
     return _grain(gray * (1 - np.float32(0.95 * s**0.5) / (1 + np.exp((across - np.float32(edge)) * 14))), 1.2, rng)
 
@@ -138,15 +143,15 @@ def _glare(gray, s, rng, letter):
     h, w = gray.shape
     light = np.zeros(gray.shape, np.float32)
     for _ in range(3):
-        r, cx, cy, squeeze = max(h, w) * (0.08 + 0.3 * s) * rng.uniform(0.6, 1), rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0.6, 1.6)
+        r, cx, cy, squeeze = math.sqrt(h * w) * _ramp(s, 0.02, 0.1, 0.25, 0.45, 0.8) * rng.uniform(0.6, 1), rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0.6, 1.6)
         away = np.minimum(((x - cx) * w / r) ** 2 + ((y - cy) * h / r * squeeze) ** 2, 9)
         light = np.maximum(light, np.exp(-away * away))
-    return _grain(gray + (255 - np.float32(gray)) * np.minimum(1, (0.4 + 2.6 * s) * light), 0.8, rng)
+    return _grain(gray + (255 - np.float32(gray)) * np.minimum(1, _ramp(s, 0.3, 1.5, 2) * light), 0.8, rng)
 
 def _dark(gray, s, rng, letter):
     "Too little light: few photons, so grain comes up as the page goes down"
-    light = 0.02 ** np.float32(s)
-    return _grain(gray * light, np.sqrt(gray * light * np.float32(0.5 * s) + np.float32(2.5 * s)), rng)
+    light = np.float32(_ramp(s, 1, 0.1, 0.07, 0.055, 0.035))
+    return _grain(gray * light, np.sqrt(gray * light * np.float32(min(0.4, s)) + np.float32(min(1.8, 5 * s))), rng)
 
 # %% ../nbs/07_damage.ipynb #5400e3ad
 def _disk(r):
@@ -160,11 +165,11 @@ def _spread(gray, kernel): return cv2.filter2D(gray, cv2.CV_32F, kernel, borderT
 
 def _defocus(gray, s, rng, letter):
     "Out of focus: every point becomes a disk"
-    return _grain(_spread(gray, _disk(min(0.75 * s * letter, max(gray.shape) / 2))), 1.2, rng)
+    return _grain(_spread(gray, _disk(min(_ramp(s, 0, 0.28, 0.35, 0.42, 0.6) * letter, max(gray.shape) / 2))), 1.2, rng)
 
 def _motion(gray, s, rng, letter):
     "The hand or the page moved: every point becomes a line"
-    half, angle = min(0.9 * s * letter, max(gray.shape) / 2), rng.uniform(0, math.pi)
+    half, angle = min(_ramp(s, 0, 0.22, 0.38, 0.55, 0.9) * letter, max(gray.shape) / 2), rng.uniform(0, math.pi)
     n = math.ceil(half) + 1
     y, x = np.mgrid[-n : n + 1, -n : n + 1]
     along, off = np.abs(x * math.cos(angle) + y * math.sin(angle)), np.abs(y * math.cos(angle) - x * math.sin(angle))
@@ -177,7 +182,7 @@ def _warped(gray, matrix, shape): return cv2.warpPerspective(gray, np.float64(ma
 def _skew(gray, s, rng, letter):
     "Laid in crooked, to either side"
     h, w = gray.shape
-    a = math.radians(20 * s) * rng.choice((-1, 1))
+    a = math.radians(_ramp(s, 0, 6, 12, 18, 25)) * rng.choice((-1, 1))
     c, d = abs(math.cos(a)), abs(math.sin(a))
     H, W = math.ceil(h * c + w * d), math.ceil(w * c + h * d)
     m = np.vstack([cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), math.degrees(a), 1), (0, 0, 1)])
@@ -188,7 +193,7 @@ def _keystone(gray, s, rng, letter):
     "Photographed from the side: one edge of the page is shorter than the one across, and the page leans"
     h, w = gray.shape
     near = np.float32([(0, 0), (w, 0), (w, h), (0, h)])
-    k, side = 0.6 * s, int(rng.integers(4))
+    k, side = _ramp(s, 0, 0.22, 0.36, 0.52, 0.75), int(rng.integers(4))
     away = np.float32([(k * w / 2, 0.3 * k * h), (-k * w / 2, 0.3 * k * h), (0, 0), (0, 0)]) if side % 2 else np.float32([(0.3 * k * w, k * h / 2), (0, 0), (0, 0), (0.3 * k * w, -k * h / 2)])
     if side == 2: away = away[[1, 0, 3, 2]] * (-1, 1)
     if side == 3: away = away[[3, 2, 1, 0]] * (1, -1)
@@ -197,74 +202,77 @@ def _keystone(gray, s, rng, letter):
 def _warp(gray, s, rng, letter):
     "A page that does not lie flat: lines rise and fall"
     h, w = gray.shape
-    high, long = min(2.2 * s * letter, h), letter * rng.uniform(14, 24)
+    high, long = min(_ramp(s, 0, 0.45, 0.85, 1.3, 2) * letter, h), letter * rng.uniform(14, 24)
     pad = math.ceil(high) + 1
     x, y = np.arange(w, dtype=np.float32), np.arange(h + 2 * pad, dtype=np.float32)[:, None]
     rise = np.sin(x * np.float32(2 * math.pi / long) + np.float32(rng.uniform(0, 6)) + y * np.float32(rng.uniform(-1, 1) / h)) * np.float32(high)
     return cv2.remap(gray, np.broadcast_to(x, rise.shape).copy(), y - pad + rise, cv2.INTER_LINEAR, borderValue=_paper(gray))
 
-def _fewer(gray, s, letter):
-    "The page with as many pixels as leave its letters the height that severity `s` allows, in pixels: 10 at a third, 3 at 1"
-    scale = min(1, float(np.interp(s, (0, 0.33, 1), (letter, min(letter, 10), min(0.4 * letter, 3)))) / letter)
+def _fewer(gray, letter, wanted):
+    "The page with as many pixels as make its letters `wanted` pixels high, never more than it has"
+    scale = min(1, max(wanted, 0.05 * letter) / letter)
     return cv2.resize(gray, (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))), interpolation=cv2.INTER_AREA)
 
 def _lowres(gray, s, rng, letter):
     "Scanned with few pixels, and blown up again"
-    return cv2.resize(_fewer(gray, s, letter), gray.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    few = _fewer(gray, letter, _ramp(s, letter, min(0.8 * letter, 4.2), min(0.6 * letter, 3.2), min(0.5 * letter, 2.7), min(0.4 * letter, 2.2)))
+    return cv2.resize(_grain(few, 1.2, rng), gray.shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 def _small(gray, s, rng, letter):
     "Delivered with few pixels: a thumbnail"
-    return _fewer(gray, s, letter)
+    return _fewer(gray, letter, _ramp(s, letter, min(0.8 * letter, 5), min(0.6 * letter, 4.3), min(0.5 * letter, 3.8), min(0.4 * letter, 3)))
 
 # %% ../nbs/07_damage.ipynb #3a1dbc03
 def _noise(gray, s, rng, letter):
     "Grain of a sensor: a part that grows with light (photons) and one that does not"
-    return _grain(gray, np.float32(0.9 * s * _contrast(gray)) * np.sqrt(0.4 + 0.6 * gray / np.float32(255)), rng)
+    return _grain(gray, np.float32(_ramp(s, 0, 0.16, 0.19, 0.22, 0.3) * _contrast(gray)) * np.sqrt(0.4 + 0.6 * gray / np.float32(255)), rng)
 
 def _saltpepper(gray, s, rng, letter):
     "Dead and hot pixels, dust on the glass: black and white dots"
     u = rng.random(gray.shape, np.float32)
-    return np.where(u < 0.12 * s, 0, np.where(u > 1 - 0.12 * s, 255, gray)).astype(np.uint8)
+    p = np.float32(_ramp(s, 0, 0.015, 0.042, 0.055, 0.08))
+    return np.where(u < p, 0, np.where(u > 1 - p, 255, gray)).astype(np.uint8)
 
 def _moire(gray, s, rng, letter):
     "Two fine screens, one over the other: waves across the page"
     h, w = gray.shape
     x, y, a, long = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None], rng.uniform(0, math.pi), letter * rng.uniform(0.4, 0.9)
     def wave(turn, size): return np.sin((x * np.float32(math.cos(a + turn)) + y * np.float32(math.sin(a + turn))) * np.float32(2 * math.pi / size))
-    return _grain(gray + np.float32(0.8 * s * _contrast(gray)) * (wave(0, long) * wave(1.3, 1.2 * long) - np.float32(0.2)), 1, rng)
+    return _grain(gray + np.float32(_ramp(s, 0, 0.27, 0.38, 0.48, 0.65) * _contrast(gray)) * (wave(0, long) * wave(1.3, 1.2 * long) - np.float32(0.2)), 1, rng)
 
 # %% ../nbs/07_damage.ipynb #dafa1af9
 def _fax(gray, s, rng, letter):
     "Sent by fax: twice as many columns as rows, black or white at a careless threshold, every row then doubled"
-    rows = min(letter, float(np.interp(s, (0, 0.3, 1), (10, 7, 3)))) / letter
+    rows = min(letter, _ramp(s, 12, 7, 5.4, 4.2, 3)) / letter
     h, w = max(1, round(gray.shape[0] * rows)), max(1, round(gray.shape[1] * min(1, 2 * rows)))
     small, paper = cv2.resize(gray, (w, h), interpolation=cv2.INTER_AREA), _paper(gray)
-    cut = paper - _contrast(gray) * (0.5 + 0.3 * s * rng.choice((-1, 1)))
+    cut = paper - _contrast(gray) * (0.5 + 0.25 * s * rng.choice((-1, 1)))
     return cv2.resize(np.where(small > cut, np.uint8(255), np.uint8(0)), (w, 2 * h), interpolation=cv2.INTER_NEAREST)
 
 def _halftone(gray, s, rng, letter):
     "Printed through a screen: grey becomes dots, the coarser the worse"
     h, w = gray.shape
-    size, a = max(2.0, (0.15 + 0.5 * s) * letter), rng.uniform(0.2, 1.3)
+    size, a = max(2.0, _ramp(s, 0.15, 0.36, 0.42, 0.5, 0.65) * letter), rng.uniform(0.2, 1.3)
     x, y = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None]
     def wave(turn): return np.cos((x * np.float32(math.cos(a + turn)) + y * np.float32(math.sin(a + turn))) * np.float32(2 * math.pi / size))
-    share = (_paper(gray) - np.float32(gray)) / _contrast(gray) * (1 - 0.3 * s) + np.float32(0.25 * s)
-    return np.where(share > 0.5 + np.float32(0.6 * s) * (wave(0) + wave(math.pi / 2)) / 2, np.uint8(0), np.uint8(255))
+    share = (_paper(gray) - np.float32(gray)) / _contrast(gray) * (1 - _ramp(s, 0, 0.15, 0.2, 0.3)) + np.float32(_ramp(s, 0, 0.12, 0.17, 0.25))
+    return np.where(share > 0.5 + np.float32(_ramp(s, 0.1, 0.3, 0.4, 0.6)) * (wave(0) + wave(math.pi / 2)) / 2, np.uint8(0), np.uint8(255))
 
 def _binarised(gray, s, rng, letter):
     "Made black and white too early: a soft and grainy picture, cut in two by Otsu's threshold"
-    soft = _grain(_blur(gray, 0.14 * s * letter), 0.45 * s * _contrast(gray), rng)
+    much = _ramp(s, 0, 0.28, 0.46, 0.58, 0.8)
+    soft = _grain(_blur(gray, 0.14 * much * letter), 0.45 * much * _contrast(gray), rng)
     return cv2.threshold(soft, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
 
 # %% ../nbs/07_damage.ipynb #070e1bf5
 def _saved(gray, quality): return cv2.imdecode(cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
 
 def _jpeg(gray, s, rng, letter):
-    "Saved too small as JPEG, twice, with blocks that do not meet"
-    q = max(1, round(60 * (1 - s) ** 2.5))
-    dy, dx = int(rng.integers(1, 8)), int(rng.integers(1, 8))
-    again = _saved(np.pad(_saved(gray, min(95, q + 15)), ((dy, 0), (dx, 0)), mode="edge"), q)
-    return again[dy:, dx:].copy()
+    "Saved too small: fewer pixels, then JPEG twice with blocks that do not meet, blown up again"
+    q, few = round(_ramp(s, 60, 10, 5, 3, 1)), _fewer(gray, letter, _ramp(s, letter, min(letter, 9), min(letter, 7.5), min(letter, 6.5), min(letter, 5.5)))
+    dy, dx = (int(v) for v in rng.integers(1, 8, 2))
+    again = _saved(np.pad(_saved(few, q + 10), ((dy, 0), (dx, 0)), mode="edge"), q)[dy:, dx:]
+    return again.copy() if again.shape == gray.shape else cv2.resize(again, gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 # %% ../nbs/07_damage.ipynb #659d4404
 STAGES = ("print", "paper", "light", "optics", "geometry", "sensor", "bilevel", "compression")
