@@ -49,18 +49,18 @@ def _morph(gray, op, size):
     "Grey erosion or dilation by a disk of `size` pixels across; a fraction is mixed from the whole sizes around"
     size = min(size, max(gray.shape) - 1)
     low, part = int(size), size - int(size)
-    def at(n): return op(gray, cv2.getStructuringElement(cv2.MORPH_ELLIPSE if n > 2 else cv2.MORPH_RECT, (n, n))).astype(np.float32) if n > 1 else np.float32(gray)
-    return at(low) if part < 0.01 else (1 - part) * at(low) + part * at(low + 1)
+    def at(n): return np.float32(op(gray, cv2.getStructuringElement(cv2.MORPH_ELLIPSE if n > 2 else cv2.MORPH_RECT, (n, n))))
+    return at(max(low, 1)) if part < 0.01 else (1 - part) * at(max(low, 1)) + part * at(low + 1)
 
 def _faded(gray, s, rng, letter):
     "Toner or ribbon runs out"
-    paper, left = _paper(gray), _ramp(s, 1, 0.12, 0.06, 0.04, 0.025) * (1 + 0.3 * min(1, 4 * s) * _field(gray.shape, 4 * letter, rng))
+    paper, left = _paper(gray), _ramp(s, 1, 0.1, 0.043, 0.035, 0.025) * (1 + 0.3 * min(1, 4 * s) * _field(gray.shape, 4 * letter, rng))
     return _grain(paper + (gray - np.float32(paper)) * np.clip(left, 0, 1), min(1.5, 6 * s), rng)
 
 def _dropout(gray, s, rng, letter):
     "Toner does not take: gaps in the strokes, and pale streaks down the page"
     spots = _field(gray.shape, max(1.2, letter / 6), rng) + 0.5 * _field(gray.shape, 5 * letter, rng)
-    streak = cv2.resize(rng.standard_normal((1, max(2, gray.shape[1] // max(1, round(letter)))), np.float32), gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    streak = _field((1, gray.shape[1]), letter, rng)
     gone = 1 / (1 + np.exp(-(spots + 0.5 * streak - np.float32(_ramp(s, 3, 1.4, 0.4, -0.1, -0.8))) * 5))
     return _u8(gray + np.maximum(_paper(gray) - np.float32(gray), 0) * gone)
 
@@ -70,8 +70,8 @@ def _bold(gray, s, rng, letter):
 
 def _thin(gray, s, rng, letter):
     "Ink shrinks: hairlines go first"
-    thin = _morph(gray, cv2.dilate, 1 + _ramp(s, 0, 0.1, 0.16, 0.2, 0.27) * letter)
-    return _u8(gray + (thin - gray) * np.clip(0.8 + 0.4 * _field(gray.shape, 5 * letter, rng), 0, 1))
+    thin = _morph(gray, cv2.dilate, 1 + _ramp(s, 0, 0.12, 0.18, 0.22, 0.32) * letter)
+    return _u8(gray + (thin - gray) * np.clip(0.6 + 0.5 * s + 0.4 * _field(gray.shape, 5 * letter, rng), 0, 1))
 
 # %% ../nbs/07_damage.ipynb #a6e02f93
 def _bleed(gray, s, rng, letter):
@@ -84,7 +84,7 @@ def _bleed(gray, s, rng, letter):
 def _discs(shape, n, low, high, rng):
     "Share of ink, 0 to 1, of `n` blots with radii from `low` to `high` pixels, small ones most often"
     out = np.zeros(shape, np.uint8)
-    for x, y, u, a in zip(rng.integers(shape[1], size=n), rng.integers(shape[0], size=n), rng.random(n), rng.random(n)):
+    for x, y, u, a in rng.random((n, 4)) * (shape[1], shape[0], 1, 1):
         r = max(1, round(low * (high / low) ** (u * u)))
         cv2.ellipse(out, (int(x), int(y)), (r, max(1, round(r * (0.5 + a / 2)))), 180 * a, 0, 360, int(255 * (0.4 + 0.6 * u)), -1, cv2.LINE_AA)
     return out.astype(np.float32) / 255
@@ -101,28 +101,29 @@ def _stains(gray, s, rng, letter):
     pale = 0.85 * _blur(folds, letter / 10) / 255
     return _u8((gray + (_paper(gray) - gray) * pale) * np.clip(light, 0, 1.1) * (1 - ink))
 
-def _pen(draw, x, y, long, wide, letter, grey, rng):
+def _pen(draw, x, y, long, letter, rng):
     "A stroke of a pen from `x`, `y`, about level"
     t = np.linspace(0, 1, 24)
     line = np.stack([x + long * t, y + np.cumsum(rng.normal(0, 0.12 * letter, 24)) + rng.normal(0, 0.5 * letter) * t], 1)
-    cv2.polylines(draw, [np.int32(np.rint(line * 16))], False, grey, wide, cv2.LINE_AA, 4)
+    cv2.polylines(draw, [np.int32(np.rint(line * 16))], False, int(rng.integers(20, 110)), max(1, round(letter * 0.18)), cv2.LINE_AA, 4)
 
 def _overlay(gray, s, rng, letter):
     "Written, stamped and marked over: pen strokes, a rubber stamp, a highlighter"
     h, w = gray.shape
     over, n = np.full(gray.shape, 255, np.uint8), max(1, round(min(1000, _ramp(s, 0, 0.002, 0.008, 0.02, 0.04) * h * w / letter**2)))
-    for _ in range(n):
-        _pen(over, rng.uniform(-0.1, 0.8) * w, rng.uniform(0, h), rng.uniform(4, 16) * letter, max(1, round(letter * 0.18)), letter, int(rng.integers(20, 110)), rng)
+    for _ in range(n): _pen(over, rng.uniform(-0.1, 0.8) * w, rng.uniform(0, h), rng.uniform(4, 16) * letter, letter, rng)
     for _ in range(max(1, round(n / 6))):
-        x, y, a = rng.uniform(0, 0.8) * w, rng.uniform(0, h), rng.uniform(8, 25) * letter
-        cv2.rectangle(over, (int(x), int(y)), (int(x + a), int(y + 2.2 * letter)), int(200 - 90 * s), -1) if rng.random() < 0.5 else _stamp(over, x, y, a / 2, letter, rng)
-    return _u8(np.minimum(gray, 255) * (over / np.float32(255)))
+        x, y, long = rng.uniform(0, 0.8) * w, rng.uniform(0, h), rng.uniform(8, 25) * letter
+        if rng.random() < 0.5: _stamp(over, x, y, long / 2, letter, rng)
+        else: cv2.rectangle(over, (int(x), int(y)), (int(x + long), int(y + 2.2 * letter)), int(200 - 90 * s), -1)
+    return _u8(gray * (over / np.float32(255)))
 
 def _stamp(draw, x, y, r, letter, rng):
     "A round stamp with a date in it"
     grey, wide, scale = int(rng.integers(50, 130)), max(1, round(letter / 4)), letter / 11
     for k in (1, 0.8): cv2.circle(draw, (int(x), int(y)), max(1, int(k * r)), grey, wide, cv2.LINE_AA)
-    cv2.putText(draw, f"{rng.integers(1, 29):02d} JAN 20{rng.integers(10, 30)}", (int(x - 0.75 * r), int(y + letter / 2)), cv2.FONT_HERSHEY_DUPLEX, scale, grey, wide, cv2.LINE_AA)
+    day = f"{rng.integers(1, 29):02d} JAN 20{rng.integers(10, 30)}"
+    cv2.putText(draw, day, (int(x - 0.75 * r), int(y + letter / 2)), cv2.FONT_HERSHEY_DUPLEX, scale, grey, wide, cv2.LINE_AA)
 
 # %% ../nbs/07_damage.ipynb #ed77b509
 def _grid(shape):
@@ -143,14 +144,17 @@ def _glare(gray, s, rng, letter):
     h, w = gray.shape
     light = np.zeros(gray.shape, np.float32)
     for _ in range(3):
-        r, cx, cy, squeeze = math.sqrt(h * w) * _ramp(s, 0.02, 0.1, 0.25, 0.45, 0.8) * rng.uniform(0.6, 1), rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0.6, 1.6)
+        size, cx, cy, squeeze = rng.uniform((0.6, 0.1, 0.1, 0.6), (1, 0.9, 0.9, 1.6))
+        r = math.sqrt(h * w) * size * _ramp(s, 0.02, 0.1, 0.25, 0.45, 0.8)
         away = np.minimum(((x - cx) * w / r) ** 2 + ((y - cy) * h / r * squeeze) ** 2, 9)
         light = np.maximum(light, np.exp(-away * away))
     return _grain(gray + (255 - np.float32(gray)) * np.minimum(1, _ramp(s, 0.3, 1.5, 2) * light), 0.8, rng)
 
 def _dark(gray, s, rng, letter):
     "Too little light: few photons, so grain comes up as the page goes down"
-    light = np.float32(_ramp(s, 1, 0.1, 0.07, 0.055, 0.035))
+    x, y = _grid(gray.shape)
+    corner = np.float32(min(0.4, 2 * s)) * ((x - np.float32(0.5)) ** 2 + (y - np.float32(0.5)) ** 2)
+    light = np.float32(_ramp(s, 1, 0.11, 0.075, 0.06, 0.038)) * (1 - corner)
     return _grain(gray * light, np.sqrt(gray * light * np.float32(min(0.4, s)) + np.float32(min(1.8, 5 * s))), rng)
 
 # %% ../nbs/07_damage.ipynb #5400e3ad
@@ -192,12 +196,12 @@ def _skew(gray, s, rng, letter):
 def _keystone(gray, s, rng, letter):
     "Photographed from the side: one edge of the page is shorter than the one across, and the page leans"
     h, w = gray.shape
-    near = np.float32([(0, 0), (w, 0), (w, h), (0, h)])
-    k, side = _ramp(s, 0, 0.22, 0.36, 0.52, 0.75), int(rng.integers(4))
-    away = np.float32([(k * w / 2, 0.3 * k * h), (-k * w / 2, 0.3 * k * h), (0, 0), (0, 0)]) if side % 2 else np.float32([(0.3 * k * w, k * h / 2), (0, 0), (0, 0), (0.3 * k * w, -k * h / 2)])
-    if side == 2: away = away[[1, 0, 3, 2]] * (-1, 1)
-    if side == 3: away = away[[3, 2, 1, 0]] * (1, -1)
-    return _warped(gray, cv2.getPerspectiveTransform(near, np.float32(near + away)), gray.shape)
+    k, side = _ramp(s, 0, 0.22, 0.38, 0.58, 0.85), int(rng.integers(4))
+    corners, far = np.float32([(0, 0), (w, 0), (w, h), (0, h)]), [side, (side + 1) % 4]
+    moved = corners.copy()
+    moved[far] += (moved[far].mean(0) - moved[far]) * k  # The far edge shrinks about its middle
+    moved[far] += (corners.mean(0) - corners[far].mean(0)) * (0.6 * k)  # and comes nearer
+    return _warped(gray, cv2.getPerspectiveTransform(corners, moved), gray.shape)
 
 def _warp(gray, s, rng, letter):
     "A page that does not lie flat: lines rise and fall"
@@ -213,19 +217,25 @@ def _fewer(gray, letter, wanted):
     scale = min(1, max(wanted, 0.05 * letter) / letter)
     return cv2.resize(gray, (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))), interpolation=cv2.INTER_AREA)
 
+def _height(s, letter, *knots):
+    "Height of letters wanted at severity `s`, from `letter` down by `knots`, which shrink with small print"
+    return _ramp(s, letter, *(min(share * letter, k) for share, k in zip((0.8, 0.6, 0.5, 0.4), knots)))
+
 def _lowres(gray, s, rng, letter):
     "Scanned with few pixels, and blown up again"
-    few = _fewer(gray, letter, _ramp(s, letter, min(0.8 * letter, 4.2), min(0.6 * letter, 3.2), min(0.5 * letter, 2.7), min(0.4 * letter, 2.2)))
+    few = _fewer(gray, letter, _height(s, letter, 4, 2.8, 2.3, 1.7))
     return cv2.resize(_grain(few, 1.2, rng), gray.shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 def _small(gray, s, rng, letter):
     "Delivered with few pixels: a thumbnail"
-    return _fewer(gray, letter, _ramp(s, letter, min(0.8 * letter, 5), min(0.6 * letter, 4.3), min(0.5 * letter, 3.8), min(0.4 * letter, 3)))
+    return _fewer(gray, letter, _height(s, letter, 5, 4.3, 3.8, 3))
 
 # %% ../nbs/07_damage.ipynb #3a1dbc03
 def _noise(gray, s, rng, letter):
     "Grain of a sensor: a part that grows with light (photons) and one that does not"
-    return _grain(gray, np.float32(_ramp(s, 0, 0.16, 0.19, 0.22, 0.3) * _contrast(gray)) * np.sqrt(0.4 + 0.6 * gray / np.float32(255)), rng)
+    sd = np.float32(_ramp(s, 0, 0.15, 0.2, 0.26, 0.38) * _contrast(gray)) * np.sqrt(0.4 + 0.6 * gray / np.float32(255))
+    grain = _blur(rng.standard_normal(gray.shape, np.float32), rng.uniform(0.03, 0.12) * letter)
+    return _u8(gray + sd * grain / max(float(grain.std()), 1e-3))
 
 def _saltpepper(gray, s, rng, letter):
     "Dead and hot pixels, dust on the glass: black and white dots"
@@ -238,7 +248,8 @@ def _moire(gray, s, rng, letter):
     h, w = gray.shape
     x, y, a, long = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None], rng.uniform(0, math.pi), letter * rng.uniform(0.4, 0.9)
     def wave(turn, size): return np.sin((x * np.float32(math.cos(a + turn)) + y * np.float32(math.sin(a + turn))) * np.float32(2 * math.pi / size))
-    return _grain(gray + np.float32(_ramp(s, 0, 0.27, 0.38, 0.48, 0.65) * _contrast(gray)) * (wave(0, long) * wave(1.3, 1.2 * long) - np.float32(0.2)), 1, rng)
+    high = np.float32(_ramp(s, 0, 0.27, 0.4, 0.52, 0.75) * _contrast(gray)) * np.clip(0.8 + 0.4 * _field(gray.shape, 8 * letter, rng), 0, 1.5)
+    return _grain(gray + high * (wave(0, long) * wave(1.3, 1.2 * long) - np.float32(0.2)), 1, rng)
 
 # %% ../nbs/07_damage.ipynb #dafa1af9
 def _fax(gray, s, rng, letter):
@@ -252,16 +263,18 @@ def _fax(gray, s, rng, letter):
 def _halftone(gray, s, rng, letter):
     "Printed through a screen: grey becomes dots, the coarser the worse"
     h, w = gray.shape
-    size, a = max(2.0, _ramp(s, 0.15, 0.36, 0.42, 0.5, 0.65) * letter), rng.uniform(0.2, 1.3)
+    size, a = max(2.0, _ramp(s, 0.15, 0.35, 0.42, 0.5, 0.65) * letter), rng.uniform(0.2, 1.3)
     x, y = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None]
     def wave(turn): return np.cos((x * np.float32(math.cos(a + turn)) + y * np.float32(math.sin(a + turn))) * np.float32(2 * math.pi / size))
-    share = (_paper(gray) - np.float32(gray)) / _contrast(gray) * (1 - _ramp(s, 0, 0.15, 0.2, 0.3)) + np.float32(_ramp(s, 0, 0.12, 0.17, 0.25))
-    return np.where(share > 0.5 + np.float32(_ramp(s, 0.1, 0.3, 0.4, 0.6)) * (wave(0) + wave(math.pi / 2)) / 2, np.uint8(0), np.uint8(255))
+    grey = 0.08 * _field(gray.shape, 8 * letter, rng) * min(1, 3 * s) + np.float32(_ramp(s, 0, 0.12, 0.16, 0.2, 0.28))
+    share = (_paper(gray) - np.float32(gray)) / _contrast(gray) * (1 - grey) + grey
+    return np.where(share > 0.5 + np.float32(_ramp(s, 0.1, 0.28, 0.37, 0.44, 0.55)) * (wave(0) + wave(math.pi / 2)) / 2, np.uint8(0), np.uint8(255))
 
 def _binarised(gray, s, rng, letter):
     "Made black and white too early: a soft and grainy picture, cut in two by Otsu's threshold"
-    much = _ramp(s, 0, 0.28, 0.46, 0.58, 0.8)
-    soft = _grain(_blur(gray, 0.14 * much * letter), 0.45 * much * _contrast(gray), rng)
+    much = _ramp(s, 0, 0.2, 0.35, 0.5, 0.75)
+    light = 1 + 0.25 * min(1, 2 * s) * _field(gray.shape, 10 * letter, rng)
+    soft = _grain(_blur(gray * np.clip(light, 0.3, 1), 0.14 * much * letter), 0.4 * much * _contrast(gray), rng)
     return cv2.threshold(soft, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
 
 # %% ../nbs/07_damage.ipynb #070e1bf5
@@ -269,7 +282,7 @@ def _saved(gray, quality): return cv2.imdecode(cv2.imencode(".jpg", gray, [cv2.I
 
 def _jpeg(gray, s, rng, letter):
     "Saved too small: fewer pixels, then JPEG twice with blocks that do not meet, blown up again"
-    q, few = round(_ramp(s, 60, 10, 5, 3, 1)), _fewer(gray, letter, _ramp(s, letter, min(letter, 9), min(letter, 7.5), min(letter, 6.5), min(letter, 5.5)))
+    q, few = round(_ramp(s, 60, 10, 5, 3, 1)), _fewer(gray, letter, min(letter, _ramp(s, letter, 9, 7.5, 6.5, 5.5)))
     dy, dx = (int(v) for v in rng.integers(1, 8, 2))
     again = _saved(np.pad(_saved(few, q + 10), ((dy, 0), (dx, 0)), mode="edge"), q)[dy:, dx:]
     return again.copy() if again.shape == gray.shape else cv2.resize(again, gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -286,20 +299,25 @@ class Family:
     meaning: str  # In plain words
     apply: Callable  # `apply(gray, severity, rng, letter)`, the page damaged with a severity above 0
 
-_TABLE = (
-    ("print", "ink", _faded, "faint ink"), ("print", "ink", _dropout, "gaps in the ink"), ("print", "ink", _bold, "ink spread, letters touch"),
-    ("print", "ink", _thin, "strokes too thin"), ("paper", "paper", _bleed, "the other side shows through"), ("paper", "paper", _stains, "stains, folds and specks"),
-    ("paper", "overlay", _overlay, "stamped or written over"), ("light", "light", _shadow, "shadow over part of the page"),
-    ("light", "light", _glare, "glare over part of the page"), ("light", "light", _dark, "too dark"), ("optics", "blur", _defocus, "out of focus"),
-    ("optics", "blur", _motion, "moved"), ("geometry", "geometry", _skew, "crooked"), ("geometry", "geometry", _keystone, "seen from the side"),
-    ("geometry", "geometry", _warp, "not flat"), ("geometry", "size", _lowres, "few pixels, blown up"), ("geometry", "size", _small, "few pixels"),
+_TABLE = (  # In physical order: stage, group, what it does, in plain words
+    ("print", "ink", _faded, "faint ink"), ("print", "ink", _dropout, "gaps in the ink"),
+    ("print", "ink", _bold, "ink spread, letters touch"), ("print", "ink", _thin, "strokes too thin"),
+    ("paper", "paper", _bleed, "the other side shows through"), ("paper", "paper", _stains, "stains, folds and specks"),
+    ("paper", "overlay", _overlay, "stamped or written over"),
+    ("light", "light", _shadow, "shadow over part of the page"), ("light", "light", _glare, "glare over part of the page"),
+    ("light", "light", _dark, "too dark"),
+    ("optics", "blur", _defocus, "out of focus"), ("optics", "blur", _motion, "blurred by movement"),
+    ("geometry", "geometry", _skew, "crooked"), ("geometry", "geometry", _keystone, "seen from the side"), ("geometry", "geometry", _warp, "not flat"),
+    ("geometry", "size", _lowres, "few pixels, blown up again"), ("geometry", "size", _small, "few pixels"),
     ("sensor", "noise", _noise, "grain"), ("sensor", "noise", _saltpepper, "black and white dots"), ("sensor", "noise", _moire, "waves of moire"),
-    ("bilevel", "bilevel", _fax, "fax"), ("bilevel", "bilevel", _halftone, "screened into dots"), ("bilevel", "bilevel", _binarised, "made black and white badly"),
+    ("bilevel", "bilevel", _fax, "sent by fax"), ("bilevel", "bilevel", _halftone, "screened into dots"),
+    ("bilevel", "bilevel", _binarised, "made black and white badly"),
     ("compression", "compression", _jpeg, "compressed too hard"))
 
-FAMILIES: dict[str, Family] = {f.__name__[1:]: Family(f.__name__[1:], group, stage, meaning, f) for stage, group, f, meaning in _TABLE}  # In physical order
+FAMILIES: dict[str, Family] = {f.__name__[1:]: Family(f.__name__[1:], group, stage, meaning, f) for stage, group, f, meaning in _TABLE}
 
-GROUPS: dict[str, tuple[str, ...]] = {g: tuple(n for n, f in FAMILIES.items() if f.group == g) for g in dict.fromkeys(f.group for f in FAMILIES.values())}
+GROUPS: dict[str, tuple[str, ...]] = {
+    group: tuple(name for name, f in FAMILIES.items() if f.group == group) for group in dict.fromkeys(f.group for f in FAMILIES.values())}
 
 def _check(gray, severities, letter):
     "Refuse what cannot be damaged, before anything is done"
@@ -318,7 +336,7 @@ def damage_chain(
     seed: int = 0,  # Same seed, same damage; a family's damage does not depend on what else is in the chain
     letter: float | None = None,  # x-height of the running text, px; None: that of 10 points, were the page A4
 ) -> np.ndarray:  # Damaged page, uint8; `small` and `fax` change its size, geometry may add margins
-    "Damage a page in several ways, in the order of `FAMILIES`; `ValueError` for an unknown family, a severity outside 0 to 1 or a page that is not grey bytes"
+    "Damage a page in several ways, in physical order; `ValueError` for an unknown family, a severity outside 0 to 1 or a page that is not grey bytes"
     _check(gray, severities, letter)
     letter, out = float(letter or max(gray.shape) / 146), gray.copy()
     for name in (n for n in FAMILIES if severities.get(n)):
