@@ -144,7 +144,7 @@ def _glare(gray, s, rng, letter):
     h, w = gray.shape
     light = np.zeros(gray.shape, np.float32)
     for _ in range(3):
-        size, cx, cy, squeeze = rng.uniform((0.6, 0.1, 0.1, 0.6), (1, 0.9, 0.9, 1.6))
+        size, cx, cy, squeeze = rng.uniform((0.6, 0.1, 0.1, 0.6), (1, 0.9, 0.9, 1.6)).tolist()
         r = math.sqrt(h * w) * size * _ramp(s, 0.02, 0.1, 0.25, 0.45, 0.8)
         away = np.minimum(((x - cx) * w / r) ** 2 + ((y - cy) * h / r * squeeze) ** 2, 9)
         light = np.maximum(light, np.exp(-away * away))
@@ -199,7 +199,7 @@ def _keystone(gray, s, rng, letter):
     k, side = _ramp(s, 0, 0.22, 0.38, 0.58, 0.85), int(rng.integers(4))
     corners, far = np.float32([(0, 0), (w, 0), (w, h), (0, h)]), [side, (side + 1) % 4]
     moved = corners.copy()
-    moved[far] += (moved[far].mean(0) - moved[far]) * k  # The far edge shrinks about its middle
+    moved[far] += (moved[far[0]] + rng.uniform(0.3, 0.7) * (moved[far[1]] - moved[far[0]]) - moved[far]) * k  # The far edge shrinks
     moved[far] += (corners.mean(0) - corners[far].mean(0)) * (0.6 * k)  # and comes nearer
     return _warped(gray, cv2.getPerspectiveTransform(corners, moved), gray.shape)
 
@@ -254,11 +254,11 @@ def _moire(gray, s, rng, letter):
 # %% ../nbs/07_damage.ipynb #dafa1af9
 def _fax(gray, s, rng, letter):
     "Sent by fax: twice as many columns as rows, black or white at a careless threshold, every row then doubled"
-    rows = min(letter, _ramp(s, 12, 7, 5.4, 4.2, 3)) / letter
-    h, w = max(1, round(gray.shape[0] * rows)), max(1, round(gray.shape[1] * min(1, 2 * rows)))
+    rows = min(0.5, _ramp(s, 12, 7, 5.4, 4.2, 3) / letter)
+    h, w = max(1, round(gray.shape[0] * rows)), max(1, round(gray.shape[1] * 2 * rows))
     small, paper = cv2.resize(gray, (w, h), interpolation=cv2.INTER_AREA), _paper(gray)
     cut = paper - _contrast(gray) * (0.5 + 0.25 * s * rng.choice((-1, 1)))
-    return cv2.resize(np.where(small > cut, np.uint8(255), np.uint8(0)), (w, 2 * h), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(np.where(small > cut, np.uint8(255), np.uint8(0)), (w, min(2 * h, gray.shape[0])), interpolation=cv2.INTER_NEAREST)
 
 def _halftone(gray, s, rng, letter):
     "Printed through a screen: grey becomes dots, the coarser the worse"
@@ -307,7 +307,8 @@ _TABLE = (  # In physical order: stage, group, what it does, in plain words
     ("light", "light", _shadow, "shadow over part of the page"), ("light", "light", _glare, "glare over part of the page"),
     ("light", "light", _dark, "too dark"),
     ("optics", "blur", _defocus, "out of focus"), ("optics", "blur", _motion, "blurred by movement"),
-    ("geometry", "geometry", _skew, "crooked"), ("geometry", "geometry", _keystone, "seen from the side"), ("geometry", "geometry", _warp, "not flat"),
+    ("geometry", "geometry", _skew, "crooked"), ("geometry", "geometry", _keystone, "seen from the side"),
+    ("geometry", "geometry", _warp, "not flat"),
     ("geometry", "size", _lowres, "few pixels, blown up again"), ("geometry", "size", _small, "few pixels"),
     ("sensor", "noise", _noise, "grain"), ("sensor", "noise", _saltpepper, "black and white dots"), ("sensor", "noise", _moire, "waves of moire"),
     ("bilevel", "bilevel", _fax, "sent by fax"), ("bilevel", "bilevel", _halftone, "screened into dots"),
