@@ -54,7 +54,7 @@ def _morph(gray, op, size):
 
 def _faded(gray, s, rng, letter):
     "Toner or ribbon runs out"
-    paper, left = _paper(gray), _ramp(s, 1, 0.06, 0.0365, 0.032, 0.025) * (1 + 0.3 * min(1, 4 * s) * _field(gray.shape, 4 * letter, rng))
+    paper, left = _paper(gray), _ramp(s, 1, 0.1, 0.043, 0.035, 0.025) * (1 + 0.3 * min(1, 4 * s) * _field(gray.shape, 4 * letter, rng))
     return _grain(paper + (gray - np.float32(paper)) * np.clip(left, 0, 1), min(1.5, 6 * s), rng)
 
 def _dropout(gray, s, rng, letter):
