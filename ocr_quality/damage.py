@@ -44,7 +44,7 @@ def _blur(gray, sigma) -> np.ndarray:
     x = np.asarray(gray, np.float32)
     return cv2.GaussianBlur(x, (0, 0), min(sigma, max(x.shape) / 2)) if sigma > 0.1 else x.copy()
 
-# %% ../nbs/07_damage.ipynb #5402844e
+# %% ../nbs/07_damage.ipynb #0e62b14d
 def _morph(gray, op, size):
     "Grey erosion or dilation by a disk of `size` pixels across; a fraction is mixed from the whole sizes around"
     size = min(size, max(gray.shape) - 1)
