@@ -8,13 +8,14 @@ rate and the interval are learnt from predictions for pages and families that th
 import argparse
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ocr_quality.images.error_map import fit_conformal, fit_isotonic
+from ocr_quality.images.signs import SIGNS
 from ocr_quality.images.trees import Predictor, Trees, average, save_predictor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,11 +182,13 @@ def main(argv=None):
     p.add_argument("--out", type=Path, default=ROOT / "ocr_quality/images/data/legibility.npz")
     p.add_argument("--signs", type=Path, help="JSON, feature to +1 or -1")
     p.add_argument("--features", type=Path, help="JSON list of features; else all")
+    p.add_argument("--seeds", type=int, default=3, help="models that are averaged")
     a = p.parse_args(argv)
     table = ready(pd.read_parquet(a.table))
     table = table[table.source == "synth"] if "source" in table else table
     features = tuple(json.loads(a.features.read_text())) if a.features else tuple(feature_columns(table))
-    model = Boosting(features, json.loads(a.signs.read_text()) if a.signs else {})
+    model = Boosting(features, json.loads(a.signs.read_text()) if a.signs else {f: SIGNS[f][0] for f in features if f in SIGNS})
+    model = replace(model, seeds=a.seeds)
     recipe = json.dumps({"table": digest(table), "rows": len(table), "pages": table.page.nunique(), "model": repr(model)})
     made = save_predictor(fit_predictor(model, table, version="1", recipe=recipe), a.out)
     print(f"{a.out}: {a.out.stat().st_size / 1e6:.2f} MB, {len(made.trees.roots)} trees, sha256 {made.checksum}")
