@@ -160,6 +160,7 @@ def split_figures(table, split, model, draws=figs.DRAWS, k=5, refit=True, say=pr
             "batches": figs.batch_means(array["cer"], array["expected"], page, family).assign(**keys), "predictions": ours.assign(**keys)}
 
 
+TOLD = "split page layout font source family group severity cer chars x_height_px expected low high".split()  # Columns of the predictions that are kept
 FRAMES = "figures", "ahead", "by", "coverage", "batches", "predictions"
 
 
@@ -209,6 +210,8 @@ def main(argv=None):
             print(found["by"][found["by"].split == s].query("by == 'family'").to_string(index=False))
             for name in ("coverage", "batches"): print(found[name][found[name].split == s].to_string(index=False))
     keep = {k: v for k, v in found.items() if k != "predictions"}
+    told = found["predictions"]
+    told[[c for c in TOLD if c in told]].to_parquet(a.out.with_suffix(".parquet"), index=False, compression="zstd")
     a.out.write_text(json.dumps({"table": lf.digest(table), "rows": len(table), "pages": int(table.page.nunique()), "model": repr(model)} |
                                 {k: json.loads(v.round(5).to_json(orient="records")) for k, v in keep.items()}, indent=1))
 
