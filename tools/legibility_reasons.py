@@ -20,7 +20,7 @@ from ocr_quality.images.signs import SIGNS
 ROOT = Path(__file__).resolve().parent.parent
 OF = {family: name for name, c in REASONS.items() for family in c.families}
 NAMES = (*REASONS, FONT)
-TREES, LEAVES, LEAST, SHARE = 60, 220, 3, 0.4  # Trees, leaves of each, rows of a leaf, features tried at a node
+TREES, LEAVES, LEAST, SHARE = 40, 200, 3, 0.3  # Trees, leaves of each, rows of a leaf, features tried at a node
 SMALL = 9.0  # Height of x, px, below which an undamaged page's error is put down to small text
 
 
@@ -137,13 +137,13 @@ def main(argv=None):
     real = t[t.source == "real"].reset_index(drop=True)
     t = t[t.source == "synth"].reset_index(drop=True)
     features = features_of(t)
-    report(held_out(t, features), t, "pages held out")
     recipe = json.dumps({"table": digest(t.assign(chain=t.chain.map(json.dumps))), "rows": len(t), "pages": t.page.nunique(),
                          "forest": [TREES, LEAVES, LEAST, SHARE]})
     model = taught(t, features, recipe=recipe)
-    if len(real): report(said(model, real), real, "real pages, never taught from")
     sha = save_shares(model, a.out)
-    print(f"{a.out}: {a.out.stat().st_size / 1e3:.0f} kB, {len(model.roots)} trees, {len(features)} signs, sha256 {sha}")
+    print(f"{a.out}: {a.out.stat().st_size / 1e3:.0f} kB, {len(model.roots)} trees, {len(features)} signs, sha256 {sha}", flush=True)
+    report(held_out(t, features), t, "pages held out")
+    if len(real): report(said(model, real), real, "real pages, never taught from")
 
 
 if __name__ == "__main__": main()
