@@ -3,13 +3,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do c
 PROJECT := settings.ini setup.py pyproject.toml
 FOLDER ?=
 
-.PHONY: demo test lab bench kats readme clean help
+.PHONY: demo test lab bench kats legibility readme clean help
 
 help:
 	@echo "make demo    two months of scanned claims, a failing scanner, the alert that names it, its recovery"
 	@echo "make test    install everything, then prove everything"
 	@echo "make lab     JupyterLab on the notebooks"
 	@echo "make bench   speed and memory beside the rivals, in an environment of its own"
+	@echo "make legibility  pages, OCR runs, model and proof of the expected error, some three hours on two cores"
 	@echo "make kats    an environment for Kats' CUSUM, the optional comparison in the tutorial"
 
 # uv, where pip can bring it, installs in seconds; plain pip does the same, slower.
@@ -48,6 +49,15 @@ bench:
 	-@.venv-bench/bin/python -m uv pip uninstall -q -p .venv-bench/bin/python opencv-python-headless opencv-contrib-python-headless 2>/dev/null || .venv-bench/bin/python -m pip uninstall -q -y opencv-python-headless opencv-contrib-python-headless
 	$(call install,.venv-bench,opencv-contrib-python-headless)
 	.venv-bench/bin/python benchmarks/run.py
+
+# Pages, 6,000 readings by Tesseract, signs, model, reasons and proof; taken up again where it stopped. SCANS=folder adds scanned pages with NAME.gt.txt to the proof.
+legibility: .venv/all.done
+	.venv/bin/python tools/legibility_data.py --out .legibility
+	$(if $(SCANS),.venv/bin/python tools/legibility_data.py --out .legibility --real $(SCANS))
+	.venv/bin/python tools/legibility_table.py .legibility
+	.venv/bin/python tools/legibility_fit.py .legibility/table.parquet
+	.venv/bin/python tools/legibility_reasons.py .legibility/table.parquet ocr_quality/images/data/reasons.npz
+	.venv/bin/python tools/legibility_proof.py .legibility/table.parquet --out nbs/tutorials/legibility_proof.json
 
 kats:
 	$(call venv,.venv)

@@ -6,12 +6,12 @@
 __all__ = ['FONTS', 'LAYOUTS', 'installed_fonts', 'TypesetPage', 'typeset']
 
 # %% ../nbs/06_typeset.ipynb #eaff3153
-import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from .core import PageError
@@ -170,7 +170,7 @@ def _receipt(s: _Setter, rng):
 LAYOUTS = {"letter": (_letter, 30, 40), "article": (_article, 26, 40), "claim": (_claim, 26, 32), "invoice": (_invoice, 25, 31),
            "table": (_table, 25, 30), "receipt": (_receipt, 11, 14)}  # Name: how it is set, narrowest and widest text in ems
 
-# %% ../nbs/06_typeset.ipynb #2548c4f9
+# %% ../nbs/06_typeset.ipynb #3f33bba4
 @dataclass(frozen=True)
 class TypesetPage:
     "A set page with what is known about it"
@@ -196,13 +196,11 @@ def _draw(s: _Setter, paper: np.ndarray, margin: float, soft: float) -> np.ndarr
     for x, y, text, size in s.marks:
         draw.text((2 * s.em * (x + margin), 2 * s.em * (y + margin)), text, fill=255, font=_font(s.font, round(2 * s.em * size, 2)))
     for *xyxy, thick in s.rules: draw.line([2 * s.em * (p + margin) for p in xyxy], fill=255, width=max(1, round(2 * thick * s.em)))
-    import cv2
     share = cv2.GaussianBlur(cv2.resize(np.asarray(image), (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255, (0, 0), soft)
     return paper + (s.ink - paper) * share
 
 def _paper(shape, level: float, rng) -> np.ndarray:
     "Paper with a slight texture, float32"
-    import cv2
     h, w = shape
     lumps = cv2.resize(rng.standard_normal((h // 24 + 2, w // 24 + 2)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
     return np.float32(level) + np.float32(rng.uniform(0, 1.2)) * lumps

@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from rapidfuzz.distance import Levenshtein  # noqa: E402
 
+from ocr_quality.core import OcrError  # noqa: E402
 from ocr_quality.damage import FAMILIES, damage_chain  # noqa: E402
 from ocr_quality.images.ink import Ink  # noqa: E402
 from ocr_quality.images.ocr import ocr  # noqa: E402
@@ -52,12 +53,13 @@ def run_page(out: Path, k: int, label: str, gray: np.ndarray, text: str, letter:
         seen = damage_chain(gray, chain, seed, letter)
         file = out / "images" / f"{label}_{i:02d}.png"
         cv2.imwrite(str(file), seen, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        failed = {}
         try: read = ocr(seen, lang, PSM, 300, timeout_s=60).text
-        except Exception as e: read, about = "", {**about, "failed": f"{type(e).__name__}: {e}"}
+        except OcrError as e: read, failed = "", {"failed": f"{type(e).__name__}: {e}"}
         errors = text_errors(text, read)
         rows.append({"page": label, "image": file.name, "family": family_of(chain), "chain": chain, "severity": max(chain.values(), default=0.0),
                      "group": FAMILIES[family_of(chain)].group if len(chain) == 1 else family_of(chain), "seed": seed, "cer_raw": errors.cer,
-                     "cer": min(errors.cer, 1.0), "bag": errors.bag_error, "chars": errors.length, "read": read, **about})
+                     "cer": min(errors.cer, 1.0), "bag": errors.bag_error, "chars": errors.length, "read": read, **about, **failed})
     partial = done.with_suffix(".part")
     partial.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     partial.replace(done)

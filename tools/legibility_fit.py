@@ -8,18 +8,19 @@ rate and the interval are learnt from predictions for pages and families that th
 import argparse
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ocr_quality.images.error_map import fit_conformal, fit_isotonic
+from ocr_quality.images.signs import SIGNS
 from ocr_quality.images.trees import Predictor, Trees, average, save_predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = """page image layout font source family group severity parts cer cer_raw bag chars point dpi x_height_px""".split()
-OURS = ("f_", "g_")  # Beginnings of the columns that are features of ours
+OURS = ("f_", "g_", "c_")  # Beginnings of the columns that are features of ours
 
 
 def feature_columns(table):
@@ -99,14 +100,14 @@ class Boosting:
     signs: dict[str, int] = field(default_factory=dict, hash=False)
     target: str = "root"
     loss: str = "squared_error"
-    trees: int = 300
-    rate: float = 0.05
-    leaves: int = 12
-    depth: int | None = 4
+    trees: int = 200
+    rate: float = 0.06
+    leaves: int = 15
+    depth: int | None = None
     least: int = 20
     l2: float = 1.0
-    share: float = 0.5  # Of the features, drawn anew at each node
-    bins: int = 128
+    share: float = 0.1  # Of the features, drawn anew at each node
+    bins: int = 64
     seeds: int = 1
     rows: float = 1.0  # Share of the pages each seed sees
 
@@ -146,7 +147,7 @@ def family_folds(table, k=5, seed=0):
     return table.family.map(fold).fillna(-1).astype(int).to_numpy()
 
 
-def diagonal(model, table, k=5, rounds=1):
+def diagonal(model, table, k=3, rounds=1):
     "Raw predictions for rows whose page and family were both held out, and the rows' positions; a k-th of the rows in each round"
     page, family, names, raws, rows = page_folds(table, k), family_folds(table, k), table.family.to_numpy(), [], []
     apart = [table.parts.map(frozenset(names[family == j]).isdisjoint).to_numpy() for j in range(k)]
@@ -161,7 +162,7 @@ def diagonal(model, table, k=5, rounds=1):
     return np.concatenate(raws), np.concatenate(rows)
 
 
-def fit_predictor(model, table, level=0.9, rounds=5, version="", recipe=""):
+def fit_predictor(model, table, level=0.9, rounds=3, version="", recipe=""):
     "The whole: trees on all rows of `table`, map and interval from predictions with page and family held out"
     raw, rows = diagonal(model, table, rounds=rounds)
     seen = table.iloc[rows]
@@ -181,11 +182,13 @@ def main(argv=None):
     p.add_argument("--out", type=Path, default=ROOT / "ocr_quality/images/data/legibility.npz")
     p.add_argument("--signs", type=Path, help="JSON, feature to +1 or -1")
     p.add_argument("--features", type=Path, help="JSON list of features; else all")
+    p.add_argument("--seeds", type=int, default=3, help="models that are averaged")
     a = p.parse_args(argv)
     table = ready(pd.read_parquet(a.table))
     table = table[table.source == "synth"] if "source" in table else table
     features = tuple(json.loads(a.features.read_text())) if a.features else tuple(feature_columns(table))
-    model = Boosting(features, json.loads(a.signs.read_text()) if a.signs else {})
+    model = Boosting(features, json.loads(a.signs.read_text()) if a.signs else {f: SIGNS[f][0] for f in features if f in SIGNS})
+    model = replace(model, seeds=a.seeds)
     recipe = json.dumps({"table": digest(table), "rows": len(table), "pages": table.page.nunique(), "model": repr(model)})
     made = save_predictor(fit_predictor(model, table, version="1", recipe=recipe), a.out)
     print(f"{a.out}: {a.out.stat().st_size / 1e6:.2f} MB, {len(made.trees.roots)} trees, sha256 {made.checksum}")

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from ocr_quality.images.error_map import fit_isotonic
+from ocr_quality.images.signs import SIGNS
 
 SPLITS = {"a": "page held out", "b": "family held out", "b'": "group of families held out", "c": "page and family held out",
           "c'": "page and group held out", "d": "composites, page held out", "f": "real pages, family held out", "f'": "real pages, group held out"}
@@ -159,6 +160,7 @@ def split_figures(table, split, model, draws=figs.DRAWS, k=5, refit=True, say=pr
             "batches": figs.batch_means(array["cer"], array["expected"], page, family).assign(**keys), "predictions": ours.assign(**keys)}
 
 
+TOLD = "split page layout font source family group severity cer chars x_height_px expected low high".split()  # Columns of the predictions that are kept
 FRAMES = "figures", "ahead", "by", "coverage", "batches", "predictions"
 
 
@@ -191,12 +193,13 @@ def main(argv=None):
     p.add_argument("--signs", type=Path, help="JSON, feature to +1 or -1")
     p.add_argument("--features", type=Path, help="JSON list of features; else all")
     p.add_argument("--splits", default=",".join(SPLITS))
+    p.add_argument("--pages", type=int, default=3, help="folds of pages")
     p.add_argument("--quick", action="store_true", help="200 draws")
     a = p.parse_args(argv)
     table = pd.read_parquet(a.table)
     features = json.loads(a.features.read_text()) if a.features else lf.feature_columns(table)
-    model = lf.Boosting(tuple(features), json.loads(a.signs.read_text()) if a.signs else {})
-    found = protocol(table, model, a.splits.split(","), 200 if a.quick else figs.DRAWS)
+    model = lf.Boosting(tuple(features), json.loads(a.signs.read_text()) if a.signs else {f: SIGNS[f][0] for f in features if f in SIGNS})
+    found = protocol(table, model, a.splits.split(","), 200 if a.quick else figs.DRAWS, a.pages)
     found["headline"] = headline(found)
     with pd.option_context("display.width", 200, "display.max_rows", 999, "display.float_format", "{:.3f}".format):
         print(found["headline"].to_string(index=False))
@@ -207,6 +210,8 @@ def main(argv=None):
             print(found["by"][found["by"].split == s].query("by == 'family'").to_string(index=False))
             for name in ("coverage", "batches"): print(found[name][found[name].split == s].to_string(index=False))
     keep = {k: v for k, v in found.items() if k != "predictions"}
+    told = found["predictions"]
+    told[[c for c in TOLD if c in told]].to_parquet(a.out.with_suffix(".parquet"), index=False, compression="zstd")
     a.out.write_text(json.dumps({"table": lf.digest(table), "rows": len(table), "pages": int(table.page.nunique()), "model": repr(model)} |
                                 {k: json.loads(v.round(5).to_json(orient="records")) for k, v in keep.items()}, indent=1))
 

@@ -104,7 +104,8 @@ FEWEST = 3  # Recognised letters that a tile needs to have a say of its own
 
 def signs(
     ink: Ink,  # Page
-) -> Signs:  # All NaN on a page without letters
+    parts: bool = True,  # Whether to tell them for each tile too, which takes as long again
+) -> Signs:  # All NaN on a page without letters, and in the tiles where not asked for
     "Signs of a page and of its tiles"
     text, names = text_features(ink), tuple(SIGNS)
     ny, nx = text.letters.shape
@@ -114,7 +115,7 @@ def signs(
     middle = (g.box[:, :2] + g.box[:, 2:] / 2) * (nx / ink.gray.shape[1], ny / ink.gray.shape[0])
     tile = np.clip(middle[:, 1].astype(int), 0, ny - 1) * nx + np.clip(middle[:, 0].astype(int), 0, nx - 1)
     tiles = np.full((ny * nx, len(names)), np.nan)
-    for k in np.flatnonzero(text.letters.ravel()):
+    for k in np.flatnonzero(text.letters.ravel()) if parts else ():
         mine = np.flatnonzero(tile == k)
         tiles[k] = _row(text.names, text.tiles.reshape(ny * nx, -1)[k], _glyph_signs(g, mine) if len(mine) >= FEWEST else whole, page)
     return Signs(names, _row(text.names, text.page, whole, page), tiles.reshape(ny, nx, -1), text.letters)
