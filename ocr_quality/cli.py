@@ -21,7 +21,7 @@ from .cli_common import (AsJson, Log, Metrics, OneLineErrors, Pattern, Quiet, Ve
 from .cli_drift import app as drift_app
 from .cli_job import app as job_app
 from .cli_job import scheduler
-from .cli_legibility import calibrate_ocr
+from .cli_legibility import calibrate_ocr, gate
 from .cli_model import app as model_app
 from .cli_predictions import app as predictions_app
 from .cli_weekly import weekly
@@ -39,6 +39,7 @@ app.command()(calibrate)
 app.command()(backtest)
 app.command()(weekly)
 app.command()(calibrate_ocr)
+app.command()(gate)
 SourceUri = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, glob, file, zip or s3://bucket/prefix.")]
 
 def _version(value: bool) -> None:
@@ -67,7 +68,7 @@ def _write(pages, csv: Path | None, parquet: Path | None, html: Path | None) -> 
         name = found[0] if len(found) == 1 else f"{len(found)} batches"
         batch_report(str(html), model="", batch=name, pages=pages, judged={}, summary=summarise(pages))
 
-FEW = ("brisque", "sharpness", "contrast", "brightness", "noise", "skew_deg", "text_height_px")  # What a narrow terminal shows
+FEW = ("brisque", "expected_cer", "sharpness", "contrast", "brightness", "noise", "skew_deg", "text_height_px")  # What a narrow terminal shows
 
 def _summary(pages, ignored: int) -> str:
     "What became of every file, and the medians"

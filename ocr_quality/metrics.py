@@ -113,6 +113,12 @@ register_metric("clipped", "lower", "share of the page", (0, 1), meaning=(
 register_metric("blockiness", "lower", "ratio", (0, math.inf), meaning=(
     "How much stronger the grey level steps on the 8-pixel grid of JPEG than beside it, near ink: 0 without a grid, about 0.1 at quality 40, 0.3 "
     "to 0.5 at quality 10. A page turned or resized after it was saved no longer shows it."))
+register_metric("expected_cer", "lower", "share of characters", (0, 1), meaning=(
+    "Character error rate that an OCR (Tesseract, or the engine it was calibrated to) would make on the page, told from the image alone: 0.02 is "
+    "two wrong characters in a hundred, above 0.3 little is of use. A page on its side or upside down has 0.9 and more."))
+register_metric("legibility", "higher", "0-100", (0, 100), meaning=(
+    "100 less the errors to expect in a hundred characters (expected_cer): 98 and more reads well, below 70 little is of use. Missing, with the "
+    "reason, on a page without text."))
 register_metric("blank", "lower", "1 if blank", (0, 1), meaning=(
     "1 for a page without text or picture, else 0. Its other values are those of the paper; those of text are missing."))
 

@@ -134,15 +134,18 @@ def blank(page) -> float:
 # %% ../../nbs/images/14_quality.ipynb #69919a2e
 _BUILT_IN = (brisque, sharpness, contrast, brightness, noise, skew_deg, text_height_px, effective_dpi, ink_coverage, unevenness, clipped,
              blockiness, blank)
+_LATER = {"expected_cer": "expected_cer", "legibility": "legibility_points"}  # Of `images.legibility`, which stands above this module
 ON_REQUEST: dict[str, str] = dict.fromkeys(  # Module of each metric that is measured only where it is asked for by name
     ("ocr_confidence", "ocr_low_confidence_share", "ocr_text_share", "ocr_dictionary_share"), "ocr_quality.images.ocr_metrics")
 
-def _of_module(name: str) -> Callable:
-    "The metric `name` of `ON_REQUEST`, whose module is imported when the first page is measured"
-    def value(ink: Ink) -> float: return getattr(importlib.import_module(ON_REQUEST[name]), name)(ink)
+def _of_module(module: str, name: str) -> Callable:
+    "The metric `name` of a module that is imported when the first page is measured"
+    def value(ink: Ink) -> float: return getattr(importlib.import_module(module), name)(ink)
     return value
 
-METRIC_FUNCTIONS: dict[str, Callable] = {f.__name__: f for f in _BUILT_IN} | {name: _of_module(name) for name in ON_REQUEST}
+METRIC_FUNCTIONS: dict[str, Callable] = (
+    {f.__name__: f for f in _BUILT_IN} | {name: _of_module("ocr_quality.images.legibility", f) for name, f in _LATER.items()}
+    | {name: _of_module(module, name) for name, module in ON_REQUEST.items()})
 
 def default_metrics() -> list[str]:
     "Names of the metrics that are measured on a page where none are named: the built-in ones, then the registered ones, without `ON_REQUEST`"
@@ -162,7 +165,7 @@ def metric(
     meaning: str = "",  # One paragraph for a reader
 ) -> Callable:  # A decorator that enters the function and returns it unchanged
     "Enter a function of one page as a metric; it gets the grey page, or the `Ink` if its parameter is called `ink`"
-    if name in {f.__name__ for f in _BUILT_IN} | {*ON_REQUEST, BATCH, MODEL, PAGE, REASON, TIME, URI, "fingerprint"}:
+    if name in {f.__name__ for f in _BUILT_IN} | {*_LATER, *ON_REQUEST, BATCH, MODEL, PAGE, REASON, TIME, URI, "fingerprint"}:
         raise MetricError(f"metric {name}: expected a name that is not taken, got that of a built-in metric or column; choose another")
     def enter(f: Callable) -> Callable:
         register_metric(name, direction, unit, range, target, meaning)
