@@ -162,12 +162,22 @@ def diagonal(model, table, k=3, rounds=1):
     return np.concatenate(raws), np.concatenate(rows)
 
 
-def fit_predictor(model, table, level=0.9, rounds=3, version="", recipe=""):
-    "The whole: trees on all rows of `table`, map and interval from predictions with page and family held out"
-    raw, rows = diagonal(model, table, rounds=rounds)
-    seen = table.iloc[rows]
-    iso = fit_isotonic(raw, seen.cer, page_weights(seen))
-    return Predictor(model.fit(table), iso, fit_conformal(iso.apply(raw), seen.cer, seen.page, level), version, recipe)
+def apart(model, table, k=3):
+    "Raw predictions for all rows, their page held out"
+    page, out = page_folds(table, k), np.empty(len(table))
+    for i in range(k): out[page == i] = score(model.fit(table[page != i]), table[page == i])
+    return out
+
+
+def fit_predictor(model, table, level=0.9, rounds=3, version="", recipe="", k=3):
+    """The whole: trees on all rows of `table`; the map from predictions with the page held out, so that it reads as an error rate under damage of a
+    known kind; the interval from these and from as many whose family was held out too, so that it allows for damage of an unknown kind"""
+    known, (raw, rows) = apart(model, table, k), diagonal(model, table, rounds=rounds)
+    iso, seen = fit_isotonic(known, table.cer, page_weights(table)), table.iloc[rows]
+    same = np.arange(len(table)) if rounds > 1 else rows
+    expected = np.concatenate([iso.apply(known[same]), iso.apply(raw)])
+    conformal = fit_conformal(expected, np.concatenate([table.cer.iloc[same], seen.cer]), np.concatenate([table.page.iloc[same], seen.page]), level)
+    return Predictor(model.fit(table), iso, conformal, version, recipe)
 
 
 def digest(table):
