@@ -40,7 +40,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     cv2.setNumThreads(1)
-    pages = {f"letter {dpi} dpi{', blurred' if bad else ''}": degrade(page(1, dpi, "letter").gray, "blur", bad) for dpi in (100, 200, 300) for bad in (0, 0.4)}
+    pages = {f"letter {dpi} dpi{', blurred' if bad else ''}": degrade(page(1, dpi, "letter").gray, "blur", bad)
+             for dpi in (100, 200, 300) for bad in (0, 0.4)}
     for f in sorted((SHARED / "data/pages").glob("*.jp*g"))[::6]: pages[f.stem[-28:]] = cv2.imread(str(f), cv2.IMREAD_GRAYSCALE)
     others = [m for m in default_metrics() if m not in OURS]
     everything, beyond_all, shares = others + list(OURS), [], []

@@ -49,7 +49,8 @@ def _font(name: str, px: float):
 
 # %% ../nbs/06_typeset.ipynb #fb9c17bb
 _COMMON = ("the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which one you were all her "
-    "she there would their we him been has when who will no more if out so up said what its about than into them can only other time new some").split()
+    "she there would their we him been has when who will no more if out so up said what its about than into them can only other time new "
+    "some").split()
 _WORDS = ("claim policy cover damage water roof storm fire vehicle front rear door window kitchen floor repair estimate invoice amount paid received "
     "letter dated please find enclosed photograph report garage hospital treatment doctor visit loss theft police station number reference payment "
     "account within thirty days insured party driver passenger witness statement street evening morning heavy rain broken pipe ceiling carpet "
@@ -130,7 +131,8 @@ def _article(s: _Setter, rng):
 def _claim(s: _Setter, rng):
     s.line((0, "Insurance claim form"), size=1.5); s.gap(0.8)
     fields = (("Name of insured", _pick(rng, _NAMES)), ("Policy number", f"{rng.integers(10**8, 10**9)}"), ("Date of loss", _day(rng)),
-              ("Address", f"{rng.integers(1, 99)} {_pick(rng, _PLACES)}"), ("Telephone", f"0{rng.integers(10**8, 10**9)}"), ("Claimed amount", _money(rng)),
+              ("Address", f"{rng.integers(1, 99)} {_pick(rng, _PLACES)}"), ("Telephone", f"0{rng.integers(10**8, 10**9)}"),
+              ("Claimed amount", _money(rng)),
               ("Reference", _code(rng)), ("Cause", f"{_pick(rng, _WORDS)} {_pick(rng, _WORDS)}"))
     for label, value in fields:
         s.line((0, f"{label}:"), (11, value))
@@ -164,7 +166,9 @@ def _table(s: _Setter, rng):
 def _receipt(s: _Setter, rng):
     s.line((0, _pick(rng, _NAMES).upper())); s.line((0, f"{rng.integers(1, 99)} {_pick(rng, _PLACES)}")); s.gap(0.5)
     s.line((0, _day(rng)), (s.width, f"{rng.integers(7, 22):02d}:{rng.integers(60):02d}", True)); s.gap(0.5)
-    for _ in range(rng.integers(10, 18)): s.line((0, f"{_pick(rng, _WORDS)} {_pick(rng, _COMMON)}".upper() if rng.random() < 0.3 else _pick(rng, _WORDS)), (s.width, _money(rng), True))
+    for _ in range(rng.integers(10, 18)):
+        item = f"{_pick(rng, _WORDS)} {_pick(rng, _COMMON)}".upper() if rng.random() < 0.3 else _pick(rng, _WORDS)
+        s.line((0, item), (s.width, _money(rng), True))
     s.gap(0.5); s.line((0, "TOTAL"), (s.width, _money(rng), True), size=1.2); s.gap(0.5); s.line((0, "Thank you for your visit"))
 
 LAYOUTS = {"letter": (_letter, 30, 40), "article": (_article, 26, 40), "claim": (_claim, 26, 32), "invoice": (_invoice, 25, 31),
@@ -214,7 +218,8 @@ def typeset(
 ) -> TypesetPage:  # At most about 3 megapixels, some 250 to 900 letters
     "Set a page as a good scanner would deliver it; `PageError` for an unknown layout, or a font that is unknown or not installed"
     rng = np.random.default_rng([seed, 6])
-    drawn = (list(LAYOUTS)[seed % len(LAYOUTS)], _pick(rng, list(installed_fonts())), round(float(rng.uniform(6, 13) if rng.random() < 0.8 else rng.uniform(12, 16)), 1),
+    drawn = (list(LAYOUTS)[seed % len(LAYOUTS)], _pick(rng, list(installed_fonts())),
+             round(float(rng.uniform(6, 13) if rng.random() < 0.8 else rng.uniform(12, 16)), 1),
              int(rng.choice((100, 150, 200, 240, 300, 400), p=(0.05, 0.18, 0.3, 0.2, 0.24, 0.03))))
     layout, font, point, dpi = (d if given is None else given for given, d in zip((layout, font, point, dpi), drawn))
     if layout not in LAYOUTS: raise PageError(f"typeset: expected a layout of {', '.join(LAYOUTS)}, got {layout!r}")

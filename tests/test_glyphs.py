@@ -41,6 +41,7 @@ def test_arrays_are_of_one_length_and_in_range(clean):
 
 def test_clean_letters_are_read_surely_and_right():
     from PIL import Image, ImageDraw
+
     from ocr_quality.sheet import _font
     text = "the quick brown fox jumps over lazy dogs"
     image = Image.new("L", (1000, 200), 245)

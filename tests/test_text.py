@@ -119,9 +119,11 @@ def picture():
 
 NO_TEXT = {
     "blank": np.full((300, 200), 243, np.uint8), "black": np.zeros((300, 200), np.uint8), "tiny": np.arange(64, dtype=np.uint8).reshape(8, 8) * 3,
-    "pixel": np.zeros((1, 1), np.uint8), "line": (np.arange(5000) % 7 * 36).astype(np.uint8)[None], "column": (np.arange(5000) % 7 * 36).astype(np.uint8)[:, None],
+    "pixel": np.zeros((1, 1), np.uint8), "line": (np.arange(5000) % 7 * 36).astype(np.uint8)[None],
+    "column": (np.arange(5000) % 7 * 36).astype(np.uint8)[:, None],
     "noise": np.random.default_rng(0).integers(0, 256, (400, 300), dtype=np.uint8), "picture": picture(),
-    "stripes": np.tile(np.repeat(np.uint8([0, 255]), 4), (300, 40)), "checks": np.kron(np.indices((40, 40)).sum(0) % 2, np.ones((6, 6))).astype(np.uint8) * 255,
+    "stripes": np.tile(np.repeat(np.uint8([0, 255]), 4), (300, 40)),
+    "checks": np.kron(np.indices((40, 40)).sum(0) % 2, np.ones((6, 6))).astype(np.uint8) * 255,
     "two levels": np.where(np.random.default_rng(1).random((400, 300)) < 0.3, 0, 255).astype(np.uint8)}
 
 

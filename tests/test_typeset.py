@@ -41,7 +41,8 @@ def test_every_letter_is_in_every_font():
     for name, file in installed_fonts().items():
         font = ImageFont.truetype(str(file), 40)
         box = np.asarray(font.getmask("\ufffe")).tobytes()
-        missing = [c for c in sorted(set(text) - set(" \n")) if font.getbbox(c) in (None, (0, 0, 0, 0)) or np.asarray(font.getmask(c)).tobytes() == box]
+        missing = [c for c in sorted(set(text) - set(" \n"))
+                   if font.getbbox(c) in (None, (0, 0, 0, 0)) or np.asarray(font.getmask(c)).tobytes() == box]
         assert not missing, (name, missing)
 
 

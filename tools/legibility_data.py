@@ -95,7 +95,8 @@ def part_of(gray: np.ndarray, text: str, lang: str, letters: int = 550) -> tuple
     above = lines[a - 1][1] if a else None
     below = lines[b + 1][1] if b + 1 < len(lines) else None
     top = max(box.top.min() - 1.5 * tall, 0 if above is None else min((above.top + above.height).max() - 2, box.top.min() - 2))
-    bottom = min((box.top + box.height).max() + 1.5 * tall, len(gray) if below is None else max(below.top.min() + 2, (box.top + box.height).max() + 2))
+    end = (box.top + box.height).max()
+    bottom = min(end + 1.5 * tall, len(gray) if below is None else max(below.top.min() + 2, end + 2))
     left, right = max(box.left.min() - 2 * tall, 0), (box.left + box.width).max() + 2 * tall
     return np.ascontiguousarray(gray[int(max(top, 0)) : int(bottom), int(left) : int(right)]), piece
 
@@ -109,7 +110,8 @@ def real(out: Path, k: int, path: Path, lang: str):
     if cut is None: (out / "rows" / f"{label}.jsonl").write_text(""); return
     ink = Ink(cut[0])
     letter = ink.text_height if ink.has_text else 18.0
-    run_page(out, k, label, *cut, letter, {"source": "real", "layout": "typewritten", "font": "typewriter", "point": 11.0, "dpi": 0, "x_height_px": letter}, lang)
+    about = {"source": "real", "layout": "typewritten", "font": "typewriter", "point": 11.0, "dpi": 0, "x_height_px": letter}
+    run_page(out, k, label, *cut, letter, about, lang)
 
 
 def main():
@@ -124,7 +126,8 @@ def main():
     for folder in ("rows", "images"): (a.out / folder).mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     with ProcessPoolExecutor(a.jobs) as pool:
-        scans = sorted(next(q for q in a.real.glob(f"{p.name.removesuffix('.gt.txt')}.*") if q.suffix != ".txt") for p in a.real.glob("*.gt.txt")) if a.real else []
+        texts = sorted(a.real.glob("*.gt.txt")) if a.real else []
+        scans = [next(q for q in a.real.glob(f"{p.name.removesuffix('.gt.txt')}.*") if q.suffix != ".txt") for p in texts]
         jobs = [pool.submit(real, a.out, k, p, a.lang) for k, p in enumerate(scans)] if a.real else [
             pool.submit(synth, a.out, k) for k in range(a.first, a.first + a.pages)]
         for n, job in enumerate(jobs, 1): job.result(); print(f"{n} of {len(jobs)} pages", flush=True)

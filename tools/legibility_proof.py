@@ -160,7 +160,7 @@ def split_figures(table, split, model, draws=figs.DRAWS, k=5, refit=True, say=pr
             "batches": figs.batch_means(array["cer"], array["expected"], page, family).assign(**keys), "predictions": ours.assign(**keys)}
 
 
-TOLD = "split page layout font source family group severity cer chars x_height_px expected low high".split()  # Columns of the predictions that are kept
+TOLD = "split page layout font source family group severity cer chars x_height_px expected low high".split()  # Columns of predictions to keep
 FRAMES = "figures", "ahead", "by", "coverage", "batches", "predictions"
 
 

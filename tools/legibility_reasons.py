@@ -51,7 +51,7 @@ def costs(t):
 def targets(t):
     "`(n, K)` shares of the error of each row, that add up to 1"
     cost, y = costs(t), np.zeros((len(t), len(NAMES)))
-    for i, (chain, cer, base, rise) in enumerate(zip(t.chain, t.cer, t.base, t.rise)):
+    for i, (chain, cer, rise) in enumerate(zip(t.chain, t.cer, t.rise)):
         due = rise / max(cer, 0.005)
         parts = {f: cost(f, s) + 1e-6 for f, s in chain.items()}
         for f, c in parts.items(): y[i, NAMES.index(OF[f])] += due * c / sum(parts.values())
@@ -74,7 +74,8 @@ def taught(t, features, seed=0, recipe=""):
         order = _in_order(children)
         rank = np.argsort(order)
         value = np.where(inner[:, None], 0, np.rint(255 * e.value[:, :, 0]))
-        parts.append((np.where(inner, e.feature, 0)[order], np.where(inner, e.threshold, 0)[order], (e.missing_go_to_left.astype(bool) & inner)[order],
+        parts.append((np.where(inner, e.feature, 0)[order], np.where(inner, e.threshold, 0)[order],
+                      (e.missing_go_to_left.astype(bool) & inner)[order],
                       rank[children[order]] + start, value[order], start))
         start += e.node_count
     join = lambda k, kind: np.concatenate([p[k] for p in parts]).astype(kind)  # noqa: E731

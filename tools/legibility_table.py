@@ -37,7 +37,8 @@ def rivals(ink):
     smooth, lap = cv2.GaussianBlur(gray, (0, 0), 1), cv2.Laplacian(gray, cv2.CV_32F)
     slope = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
     depth = max(float(np.percentile(gray[::4, ::4], 50)) - float(np.percentile(gray[::4, ::4], 2)), 5)
-    takes = {"rival_brisque": lambda: brisque(gray), "rival_brisque_inverted": lambda: brisque(255 - gray), "rival_brisque_text": lambda: brisque(text_part(ink)),
+    takes = {"rival_brisque": lambda: brisque(gray), "rival_brisque_inverted": lambda: brisque(255 - gray),
+             "rival_brisque_text": lambda: brisque(text_part(ink)),
              "rival_sharpness": lambda: sharpness(ink), "rival_contrast": lambda: contrast(ink), "rival_noise": lambda: noise(ink),
              "rival_laplacian": lambda: lap.var(), "rival_laplacian_per_contrast": lambda: lap.var() / depth**2,
              "rival_gradient": lambda: slope[slope > np.percentile(slope[::4, ::4], 90)].std() / depth,

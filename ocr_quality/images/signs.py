@@ -64,7 +64,8 @@ def _clutter(ink: Ink, box: tuple, worth: float) -> tuple[float, float, float]:
     cx, cy, size, letter = x + w / 2, y + h / 2, np.maximum(w, h) / height, ink.chain > 0
     amid = ~letter & (cx > x0) & (cx < x1) & (cy > y0) & (cy < y1)
     middle = amid & (size > 0.15) & (size < 2.5)
-    return (np.log1p(np.minimum(size[amid], 1.5).sum() / worth), np.log1p(middle.sum() / worth), np.log1p(area[amid].sum() / max(area[letter].sum(), 1)))
+    return (np.log1p(np.minimum(size[amid], 1.5).sum() / worth), np.log1p(middle.sum() / worth),
+            np.log1p(area[amid].sum() / max(area[letter].sum(), 1)))
 
 def _page_signs(ink: Ink) -> list[float]:
     "The first eight of `_COMBINED`, which only a page as a whole has"
@@ -84,7 +85,8 @@ def _derived(f: dict, g: dict, c: dict) -> list:
     return [cells, g["g_sure"] * (1 - c["c_lost"]) / (1 + c["c_clutter_mid"]), np.hypot(f["slope"], 2 * f["slope_spread"])]
 
 # %% ../../nbs/images/22_signs.ipynb #2fb69537
-SIGNS: dict[str, tuple[int, str]] = {f"f_{k}": (sign, meaning) for k, (_, sign, meaning) in FEATURES.items()} | _GLYPHS | _COMBINED  # Name: sign, meaning
+SIGNS: dict[str, tuple[int, str]] = {  # Name: sign, meaning
+    f"f_{k}": (sign, meaning) for k, (_, sign, meaning) in FEATURES.items()} | _GLYPHS | _COMBINED
 
 @dataclass(frozen=True)
 class Signs:

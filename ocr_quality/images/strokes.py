@@ -26,7 +26,8 @@ def sample_letters(
     keep = int(np.clip(min(MOST, PIXELS / size.mean()), 1, len(letters)))
     x, y, w, h = letters[np.linspace(0, len(letters) - 1, keep).astype(np.int64), :4].T.astype(np.int64)
     m = int(max(round(0.35 * height), 3))
-    box = np.stack([np.maximum(x - m, 0), np.maximum(y - m, 0), np.minimum(x + np.minimum(w, 4 * h) + m, shape[1]), np.minimum(y + h + m, shape[0]), y, y + h])
+    box = np.stack([np.maximum(x - m, 0), np.maximum(y - m, 0), np.minimum(x + np.minimum(w, 4 * h) + m, shape[1]),
+                    np.minimum(y + h + m, shape[0]), y, y + h])
     return np.ascontiguousarray(box.T, np.int32)
 
 # %% ../../nbs/images/15_strokes.ipynb #2b7bac0c
@@ -60,7 +61,7 @@ def _below(hist, level):
 
 # %% ../../nbs/images/15_strokes.ipynb #bc9968b5
 def _squares() -> np.ndarray:
-    "What each of the 256 squares `a b / c d`, two bits a class, counts: `(256, 9)`: edges across, edges down, 4 times the Euler number; at each level"
+    "What each of the 256 squares `a b / c d`, two bits a class, counts: `(256, 9)`: edges across, down, 4 times the Euler number; at each level"
     a, b, c, d = (np.arange(256) >> np.array([6, 4, 2, 0])[:, None]) & 3
     out = np.zeros((256, 9), np.int64)
     for k in range(3):
@@ -177,7 +178,8 @@ def _soften(gray, box, r, soft, sums):
     return np.array([0, 0, w - 2 * r, h])
 
 # %% ../../nbs/images/15_strokes.ipynb #46ad1bcd
-COLUMNS = ("height", "contrast", "paper", "swell", "swell_wide", "otsu_place", "otsu_change", "edge_x", "edge_y", "stroke_x", "gap_x", "stroke", "density",
+COLUMNS = ("height", "contrast", "paper", "swell", "swell_wide", "otsu_place", "otsu_change", "edge_x", "edge_y", "stroke_x", "gap_x", "stroke",
+           "density",
            "faint_edges", "core_edges", "gap_depth", "stroke_depth", "stroke_uneven", "grain", "ink_grain", "stroke_grain", "fineness",
            "euler", "faint_euler", "core_euler", "white", "black", "fill", "cross", "rough", "soft_swell", "soft_euler")
 

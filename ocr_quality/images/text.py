@@ -29,14 +29,17 @@ def _enter(column, unit, sign, meaning, *how):
         FEATURES[column if word == "mean" else f"{column}_{word}"] = (unit, sign if word != "sd" else max(sign, 0) and 0, meaning + _WAYS[word][1])
         _POOLED.append((column, _WAYS[word][0]))
 
-_WAYS = {"mean": (0, ""), "p10": (1, ", lowest tenth of the letters"), "p90": (2, ", highest tenth of the letters"), "sd": (3, ", spread over the letters")}
+_WAYS = {"mean": (0, ""), "p10": (1, ", lowest tenth of the letters"), "p90": (2, ", highest tenth of the letters"),
+         "sd": (3, ", spread over the letters")}
 
 for _row in (
     ("contrast", "share of the paper's level", 0, "depth of the ink below its paper", "mean", "p10", "sd"),
-    ("swell", "share of the letter's area", 1, "growth of a letter when its threshold moves from 40 to 60 percent of the way to paper", "mean", "p90", "sd"),
+    ("swell", "share of the letter's area", 1, "growth of a letter when its threshold moves from 40 to 60 percent of the way to paper",
+     "mean", "p90", "sd"),
     ("swell_wide", "share of the letter's area", 1, "growth of a letter when its threshold moves from 25 to 75 percent", "mean", "p90"),
     ("otsu_place", "share of the way from ink to paper", 0, "place of one threshold for the whole page", "mean"),
-    ("otsu_off", "share of the way from ink to paper", 1, "distance of one threshold for the whole page from the middle of ink and paper", "mean", "p90"),
+    ("otsu_off", "share of the way from ink to paper", 1, "distance of one threshold for the whole page from the middle of ink and paper",
+     "mean", "p90"),
     ("otsu_change", "logarithm", 1, "change of a letter's area under one threshold for the whole page", "mean", "p90"),
     ("edge", "text height", 1, "width of the edges", "mean", "p90"),
     ("edge_px", "px", 0, "width of the edges", "mean"),
@@ -284,7 +287,6 @@ def _lines(ink: Ink, tile: np.ndarray, tiles: int, height: float) -> np.ndarray:
     "`(tiles + 1, 3)`: angle of the lines, its spread, scatter of the feet"
     try: slope = float(np.tan(np.radians(ink.angle)))
     except MissingValue: return np.full((tiles + 1, 3), np.nan)
-    few = max(len(ink.letters) // 3000, 1)
     box = ink.letters.astype(np.float64)
     order = np.argsort(box[:, 0], kind="stable")
     box, at = box[order], tile[order]
