@@ -50,13 +50,13 @@ def calibrate_ocr(
 def _row(page, pass_below: float, rescan_above: float, blank: str) -> dict:
     "The decision on one decoded page, as its line and its JSON have it"
     from ocr_quality.images.gate import gate as decide
-    row = {"page": page.uri if page.page == 1 else f"{page.uri} page {page.page}", "action": "human", "repair": "", "expected_cer": None, "interval": None,
-           "legibility": None, "state": "unreadable", "turn": None, "after": None, "reason": page.reason}
+    row = {"page": page.uri if page.page == 1 else f"{page.uri} page {page.page}", "action": "human", "repair": "", "expected_cer": None,
+           "interval": None, "legibility": None, "state": "unreadable", "turn": None, "after": None, "reason": page.reason}
     if page.reason: return row
     d = decide(page.gray, pass_below, rescan_above, blank)
     found = d.legibility
-    return row | {"action": d.action, "repair": d.repair, "expected_cer": found.expected_cer, "interval": found.interval, "legibility": found.legibility,
-                  "state": found.state, "turn": found.turn, "after": d.after and d.after.expected_cer, "reason": d.reason}
+    return row | {"action": d.action, "repair": d.repair, "expected_cer": found.expected_cer, "interval": found.interval,
+                  "legibility": found.legibility, "state": found.state, "turn": found.turn, "after": d.after and d.after.expected_cer, "reason": d.reason}
 
 def gate(
     pages: Annotated[list[str], typer.Argument(metavar="PAGE...", help="Images, PDFs, folders, globs, zips or s3:// names.")],
@@ -77,7 +77,8 @@ def gate(
     for page in (p for s in sources for p in s):
         rows.append(_row(page, pass_below, rescan_above, blank))
         r = rows[-1]
-        if not json and not quiet: typer.echo(f"{r['action']:<6}  {r['page']}  {' '.join(filter(None, (r['repair'] and r['repair'] + ':', r['reason'])))}")
+        if json or quiet: continue
+        typer.echo(f"{r['action']:<6}  {r['page']}  {r['repair'] and r['repair'] + ': '}{r['reason']}")
     if json: typer.echo(to_json(rows))
     raise typer.Exit(int(any(r["action"] != "pass" for r in rows)))
 

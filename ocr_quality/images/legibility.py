@@ -62,7 +62,7 @@ def raw_prediction(
 
 # %% ../../nbs/images/29_legibility.ipynb #af2583bc
 TURNED = 0.9  # Least error rate expected of a page that lies on its side or upside down
-EASIER = 0.7  # Most that may be expected once turned, as a share of what is expected as it lies (on its side: both known)
+EASIER = 0.7  # Most that may be expected once turned, as a share of what is expected as it lies, for a turn to be believed
 
 @dataclass(frozen=True)
 class _Found:
@@ -71,19 +71,19 @@ class _Found:
     expected: float | None  # Error rate as it lies
     turn: int | None
     upright: float | None  # Error rate once turned
+    up: Ink | None = None  # The page once turned
 
 def _model_says(ink: Ink, p: Predictor) -> float:
     s = _signs(ink)
     return float(p.expected(s.page[None, _columns(p, s.names)])[0])
 
-def _turned(ink: Ink, p: Predictor, plain: float | None) -> tuple[int | None, float | None]:
-    "Which way up, and the error rate expected once turned"
-    turn = orientation(ink)[0] if min(ink.gray.shape) >= 12 else None
-    if not turn: return turn, None
+def _turned(ink: Ink, p: Predictor, plain: float | None) -> tuple[int | None, float | None, Ink | None]:
+    "Which way up, the error rate expected once turned, and the page so"
+    turn = orientation(ink)[0]
+    if not turn: return turn, None, None
     up = Ink(np.ascontiguousarray(np.rot90(ink.gray, -turn // 90)))
-    if not up.has_text: return None, None
-    upright = _model_says(up, p)
-    return (turn, upright) if plain is None or upright < EASIER * plain else (0 if turn != 180 and plain < 0.5 else None, None)
+    upright = _model_says(up, p) if up.has_text else 1.0
+    return (turn, upright, up) if upright < EASIER * (1 if plain is None else plain) else (None, None, None)
 
 def _found(ink: Ink) -> tuple[_Found, Predictor]:
     "State and expected error rate of a page; found once a page and model"
@@ -91,16 +91,16 @@ def _found(ink: Ink) -> tuple[_Found, Predictor]:
     if kept and kept[1] is p: return kept
     state = {"": "text", "blank page": "blank", "no text found": "no text"}.get(ink.no_text, ink.no_text)
     plain = _model_says(ink, p) if state == "text" else None
-    turn, upright = _turned(ink, p, plain) if state in ("text", "no text") else (None, None)
+    turn, upright, up = _turned(ink, p, plain) if state in ("text", "no text") else (None, None, None)
     if turn: state, plain = "text", max(plain or 0.0, TURNED)
-    ink.legibility_found = _Found(state, plain, turn, upright), p
+    ink.legibility_found = _Found(state, plain, turn, upright, up), p
     return ink.legibility_found
 
 # %% ../../nbs/images/29_legibility.ipynb #3405a856
 @dataclass(frozen=True, eq=False)
 class Legibility:
     "How well an OCR will read a page, or why that cannot be said"
-    state: str  # "text"; else there is no number: "blank", "no text" (a photograph, handwriting the size of no print), "too small"
+    state: str  # "text"; else there is no number: "blank", "no text" (a photograph, most handwriting), "too small"
     expected_cer: float | None  # Expected character error rate, 0 to 1, as the page lies
     interval: tuple[float, float] | None  # In which the error rate of nine like pages of ten lies
     reasons: tuple[Reason, ...]  # At most three, the one that costs most first
@@ -127,32 +127,29 @@ def _level(tiles: np.ndarray, letters: np.ndarray, mean: float) -> np.ndarray:
     out[ok] = 1 / (1 + np.exp(-odds - step))
     return out
 
-def _tiles(s: Signs, p: Predictor, mean: float) -> np.ndarray:
-    "Expected error rate of each tile with letters"
+def _tiles(ink: Ink, f: _Found, p: Predictor) -> np.ndarray:
+    "Expected error rate of each tile with letters; those of a turned page are found upright and turned back"
+    s = _signs(f.up or ink, parts=True)
     ny, nx, _ = s.tiles.shape
     out, some = np.full((ny, nx), np.nan), s.letters > 0
     if some.any(): out[some] = p.expected(s.tiles[some][:, _columns(p, s.names)])
-    return _level(out, s.letters, mean)
+    out = _level(out, s.letters, f.expected)
+    return np.rot90(out, f.turn // 90) if f.turn else out
 
 _TURNS = {90: "on its side: turn it by 90 degrees clockwise", 180: "upside down: turn it by 180 degrees",
           270: "on its side: turn it by 90 degrees counter-clockwise"}
 
-def _why(s: Signs, f: _Found) -> tuple[Reason, ...]:
-    "The reasons of a page as it lies; that it is turned comes first and alone"
-    if f.turn: return (Reason("turned", f.expected - min(f.upright, f.expected), _TURNS[f.turn]),)
-    return tuple(reasons(s, f.expected))[:3]
-
 def legibility(
     page: np.ndarray | Ink,  # Grey page, `(H, W)` uint8 or float in 0-255, or its `Ink`
 ) -> Legibility:
-    "The error rate to expect of an OCR, with interval, reasons and map; at least 0.9 for a page that is surely turned, as an OCR reads it that is not told"
+    "The error rate to expect of an OCR, with interval, reasons and map; 0.9 or more for a page that is turned, as an OCR fares that is not told so"
     ink = _ink(page)
-    if ink.has_text: _signs(ink, parts=True)
+    if ink.has_text: _signs(ink, parts=True)  # At once, for `_found` would ask for less
     f, p = _found(ink)
     if f.expected is None: return Legibility(f.state, None, None, (), np.full((1, 1), np.nan), f.turn, None)
     low, high = (0.6, 1.0) if f.turn else (float(v) for v in p.conformal.interval(np.array(f.expected)))
-    s = _signs(ink, parts=True)
-    return Legibility(f.state, f.expected, (min(low, f.expected), max(high, f.expected)), _why(s, f), _tiles(s, p, f.expected), f.turn, f.upright)
+    why = (Reason("turned", f.expected - f.upright, _TURNS[f.turn]),) if f.turn else tuple(reasons(_signs(ink), f.expected))[:3]
+    return Legibility(f.state, f.expected, (min(low, f.expected), max(high, f.expected)), why, _tiles(ink, f, p), f.turn, f.upright)
 
 # %% ../../nbs/images/29_legibility.ipynb #5f8b2f20
 _NO = {"blank": "blank page", "no text": "no text found"}
