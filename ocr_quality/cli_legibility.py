@@ -56,7 +56,8 @@ def _row(page, pass_below: float, rescan_above: float, blank: str) -> dict:
     d = decide(page.gray, pass_below, rescan_above, blank)
     found = d.legibility
     return row | {"action": d.action, "repair": d.repair, "expected_cer": found.expected_cer, "interval": found.interval,
-                  "legibility": found.legibility, "state": found.state, "turn": found.turn, "after": d.after and d.after.expected_cer, "reason": d.reason}
+                  "legibility": found.legibility, "state": found.state, "turn": found.turn, "after": d.after and d.after.expected_cer,
+                  "reason": d.reason}
 
 def gate(
     pages: Annotated[list[str], typer.Argument(metavar="PAGE...", help="Images, PDFs, folders, globs, zips or s3:// names.")],
