@@ -89,7 +89,6 @@ MOVES = {  # What is done -> features that must move, and which way
     "thin": (lambda g: cv2.dilate(g, np.ones((2, 2))), "-stroke"),
     "keystone": (keystone, "+slope_spread"),
     "fax": (lambda g: np.where(g < 140, 0, 255).astype(np.uint8), "+two_levels"),
-    "lost": (blocked, "+lost"),
     "squeezed": (lambda g: cv2.resize(cv2.resize(g, None, fx=0.4, fy=1), g.shape[::-1]), "+edge_xy"),
 }
 

@@ -74,7 +74,8 @@ def expect(
 NOTABLE: dict[str, tuple[float, float]] = {  # Smallest change worth a word: in the metric's unit, and as a share of its level; the larger counts
     "brisque": (5, 0), "sharpness": (0.1, 0.065), "contrast": (0.08, 0), "brightness": (10, 0), "noise": (1, 0), "skew_deg": (0.25, 0),
     "text_height_px": (0.2, 0.08), "effective_dpi": (3, 0.08), "ink_coverage": (0.01, 0), "unevenness": (0.03, 0), "clipped": (0.01, 0),
-    "blockiness": (0.03, 0), "unreadable_share": (0.02, 0), "blank_share": (0.03, 0)}
+    "blockiness": (0.03, 0), "unreadable_share": (0.02, 0), "blank_share": (0.03, 0),
+    "expected_cer": (2, 0), "legibility": (200, 0)}  # Consequences of the others, never a cause
 
 def notable(
     metric: str,
