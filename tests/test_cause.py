@@ -99,7 +99,7 @@ def test_a_metric_that_hardly_varies_does_not_win(before):
 
 def test_every_metric_of_a_page_has_a_notable_change():
     assert set(default_metrics()) - {"blank"} <= set(NOTABLE)
-    assert {m for m, _ in DEFECTS} | {"brisque", "effective_dpi", "ink_coverage"} == set(default_metrics()) - {"blank"}
+    assert {m for m, _ in DEFECTS} | {"brisque", "effective_dpi", "ink_coverage", "expected_cer", "legibility"} == set(default_metrics()) - {"blank"}
 
 
 # real pages
