@@ -50,14 +50,14 @@ bench:
 	$(call install,.venv-bench,opencv-contrib-python-headless)
 	.venv-bench/bin/python benchmarks/run.py
 
-# Pages, 6,000 readings by Tesseract, signs, model, reasons and proof; taken up again where it stopped. SCANS=folder adds scanned pages with NAME.gt.txt to the proof.
+# Pages, 6,000 readings by Tesseract, signs, model, reasons and proof; taken up again where it stopped. SCANS=folder adds scanned pages with NAME.gt.txt to the proof, SHOW=folder what the gate says of other pictures.
 legibility: .venv/all.done
 	.venv/bin/python tools/legibility_data.py --out .legibility
 	$(if $(SCANS),.venv/bin/python tools/legibility_data.py --out .legibility --real $(SCANS))
 	.venv/bin/python tools/legibility_table.py .legibility
 	.venv/bin/python tools/legibility_fit.py .legibility/table.parquet
 	.venv/bin/python tools/legibility_reasons.py .legibility/table.parquet ocr_quality/images/data/reasons.npz
-	.venv/bin/python tools/legibility_proof.py .legibility/table.parquet --out nbs/tutorials/legibility_proof.json
+	.venv/bin/python tools/legibility_proof.py .legibility/table.parquet --out nbs/tutorials/legibility_proof.json $(if $(SHOW),--show $(SHOW))
 
 kats:
 	$(call venv,.venv)

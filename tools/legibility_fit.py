@@ -19,7 +19,7 @@ from ocr_quality.images.signs import SIGNS
 from ocr_quality.images.trees import Predictor, Trees, average, save_predictor
 
 ROOT = Path(__file__).resolve().parent.parent
-KEYS = """page image layout font source family group severity parts cer cer_raw bag chars point dpi x_height_px""".split()
+KEYS = """page image layout font letters_of source family group severity parts cer cer_raw bag chars point dpi x_height_px""".split()
 OURS = ("f_", "g_", "c_")  # Beginnings of the columns that are features of ours
 
 
@@ -100,13 +100,13 @@ class Boosting:
     signs: dict[str, int] = field(default_factory=dict, hash=False)
     target: str = "root"
     loss: str = "squared_error"
-    trees: int = 200
+    trees: int = 300
     rate: float = 0.06
     leaves: int = 15
     depth: int | None = None
     least: int = 20
     l2: float = 1.0
-    share: float = 0.1  # Of the features, drawn anew at each node
+    share: float = 0.03  # Of the features, drawn anew at each node
     bins: int = 64
     seeds: int = 1
     rows: float = 1.0  # Share of the pages each seed sees
@@ -181,8 +181,8 @@ def fit_predictor(model, table, level=0.9, rounds=3, version="", recipe="", k=3)
 
 
 def digest(table):
-    "SHA-256 of a table's numbers and texts, for the recipe"
-    plain = table[[c for c in table if c != "parts"]]
+    "SHA-256 of what a model can learn from a table, for the recipe"
+    plain = table[[c for c in table if c not in ("parts", "bag")]]
     return hashlib.sha256(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes()).hexdigest()
 
 

@@ -16,16 +16,19 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import legibility_figures as figs
 import legibility_fit as lf
 import numpy as np
 import pandas as pd
 
-from ocr_quality.images.error_map import fit_isotonic
+from ocr_quality.images.error_map import fit_conformal, fit_isotonic
+from ocr_quality.images.gate import gate
 from ocr_quality.images.signs import SIGNS
 
 SPLITS = {"a": "page held out", "b": "family held out", "b'": "group of families held out", "c": "page and family held out",
-          "c'": "page and group held out", "d": "composites, page held out", "f": "real pages, family held out", "f'": "real pages, group held out"}
+          "c'": "page and group held out", "d": "composites, page held out", "f": "real pages, family held out", "f'": "real pages, group held out",
+          "f+": "real pages, family held out, with a map of their own", "f'+": "real pages, group held out, with a map of their own"}
 AIMS = {"srocc": 0.80, "within_page": 0.90, "middle": 0.60}
 
 
@@ -104,6 +107,17 @@ def rival_score(table, column):
     return pd.Series(-v if r < 0 else v, table.index)
 
 
+def remapped(rows, k=5, level=0.9):
+    "`rows` as a house sees them that has calibrated: map and interval learnt from their own pages, each page from the others"
+    fold, out = lf.page_folds(rows, k), rows.copy()
+    for i in range(k):
+        learn, tell = rows[fold != i], fold == i
+        iso = fit_isotonic(learn.expected, learn.cer, lf.page_weights(learn))
+        conformal, e = fit_conformal(iso.apply(learn.expected), learn.cer, learn.page, level), iso.apply(rows.expected[tell])
+        out.loc[tell, "expected"], (out.loc[tell, "low"], out.loc[tell, "high"]) = e, conformal.interval(e)
+    return out
+
+
 # ---- the protocol
 def compare(rows, scores, draws=figs.DRAWS, rates=(), **keys):
     "Figures of each of `scores` (name to a series on the index of `rows`) and what the first is ahead of each other; two tidy frames"
@@ -147,24 +161,43 @@ def split_figures(table, split, model, draws=figs.DRAWS, k=5, refit=True, say=pr
             scores[name] = held_out(synth, "a", oracle, k).expected
     for c in table:
         if c.startswith(("rival_", "ocr_")): scores[c] = rival_score(table, c)
+    say(f"{split} {SPLITS[split]}: {len(ours)} rows of {ours.page.nunique()} pages, {time.time() - start:.0f} s")
+    found = [described(ours, scores, split, draws)]
+    if split[0] == "f": found.append(described(own := remapped(ours), {"legibility": own.expected}, f"{split}+", draws))
+    return {name: pd.concat([f[name] for f in found], ignore_index=True) for name in FRAMES}
+
+
+def described(ours, scores, split, draws=figs.DRAWS):
+    "The tidy frames of one split: `ours`, rows with what was told of them, beside the other `scores` of the same rows"
     keys = {"split": split}
     figures, ahead = compare(ours, scores, draws, ("legibility",), **keys)
     page = pd.factorize(ours.page)[0]
     W, array = figs.draw_pages(page.max() + 1, draws), {c: ours[c].to_numpy(float) for c in ("cer", "expected", "low", "high")}
     family = ours.family.to_numpy(str)
     if "x_height_px" in ours: ours = ours.assign(height=pd.cut(ours.x_height_px, (0, 8, 10, 12, 15, 20, 30, 999)))
-    worst = [by(ours, c) for c in ("family", "group", "layout", "font", "height") if c in ours]
-    say(f"{split} {SPLITS[split]}: {len(ours)} rows of {ours.page.nunique()} pages, {time.time() - start:.0f} s")
+    worst = [by(ours, c) for c in ("family", "group", "layout", "font", "letters_of", "height") if c in ours]
     return {"figures": figures, "ahead": ahead, "by": pd.concat(worst, ignore_index=True).assign(**keys),
             "coverage": figs.coverage(array["cer"], array["low"], array["high"], page, family, W).assign(**keys),
             "batches": figs.batch_means(array["cer"], array["expected"], page, family).assign(**keys), "predictions": ours.assign(**keys)}
 
 
-TOLD = "split page layout font source family group severity cer chars x_height_px expected low high".split()  # Columns of predictions to keep
+def states(folder):
+    "What the gate says of the pictures in each folder of `folder`: frame of folder, state, action and pictures"
+    rows = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")):
+        gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if gray is None: continue  # Not a picture that OpenCV reads
+        told = gate(gray)
+        rows.append((path.relative_to(folder).parts[0], told.legibility.state, told.action))
+    counted = pd.DataFrame(rows, columns=["folder", "state", "action"]).value_counts(sort=False)
+    return counted.rename("pictures").reset_index()
+
+
+TOLD = "split page layout font letters_of source family group severity cer chars x_height_px expected low high".split()  # Columns of predictions to keep
 FRAMES = "figures", "ahead", "by", "coverage", "batches", "predictions"
 
 
-def protocol(table, model, splits=tuple(SPLITS), draws=figs.DRAWS, k=5, say=print):
+def protocol(table, model, splits=tuple(s for s in SPLITS if "+" not in s), draws=figs.DRAWS, k=5, say=print):
     "Every split: a dictionary of tidy frames (figures, ahead, by, coverage, batches, predictions), each with the column `split`"
     table = lf.ready(table)
     done = [split_figures(table, s, model, draws, k, say=say) for s in splits]
@@ -174,7 +207,7 @@ def protocol(table, model, splits=tuple(SPLITS), draws=figs.DRAWS, k=5, say=prin
 def headline(found):
     "The aims, and how far each was reached: split, figure, value, low, high, aim"
     f = found["figures"]
-    f = f[(f.predictor == "legibility") & f.figure.isin(AIMS) & f.split.isin(["c", "d", "f"])]
+    f = f[(f.predictor == "legibility") & f.figure.isin(AIMS) & f.split.isin(["a", "c", "d", "f"])]
     rows = [dict(split=r.split, figure=r.figure, value=r.value, low=r.low, high=r.high, aim=AIMS[r.figure]) for r in f.itertuples()]
     a = found["ahead"]
     if len(a): rows += [dict(split=r.split, figure="srocc above refitted BRISQUE", value=r.value, low=r.low, high=r.high, aim=0.25)
@@ -182,7 +215,7 @@ def headline(found):
     for name, column, figure, aim in (("batches", "within_0.05", "batches within 0.05", 0.9), ("coverage", "value", "interval coverage", 0.85)):
         c = found[name]
         rows += [dict(split=r["split"], figure=figure, value=r[column], low=r.get("low", np.nan), high=r.get("high", np.nan), aim=aim)
-                 for r in c[c.family == "all"].to_dict("records") if r["split"] in ("c", "f")]
+                 for r in c[c.family == "all"].to_dict("records") if r["split"] in ("a", "c", "f", "f+")]
     return pd.DataFrame(rows)
 
 
@@ -192,8 +225,9 @@ def main(argv=None):
     p.add_argument("--out", type=Path, default=Path("proof.json"))
     p.add_argument("--signs", type=Path, help="JSON, feature to +1 or -1")
     p.add_argument("--features", type=Path, help="JSON list of features; else all")
-    p.add_argument("--splits", default=",".join(SPLITS))
+    p.add_argument("--splits", default=",".join(s for s in SPLITS if "+" not in s))
     p.add_argument("--pages", type=int, default=3, help="folds of pages")
+    p.add_argument("--show", type=Path, help="a folder of folders with pictures without a known text: what the gate says of them")
     p.add_argument("--quick", action="store_true", help="200 draws")
     a = p.parse_args(argv)
     table = pd.read_parquet(a.table)
@@ -201,6 +235,7 @@ def main(argv=None):
     model = lf.Boosting(tuple(features), json.loads(a.signs.read_text()) if a.signs else {f: SIGNS[f][0] for f in features if f in SIGNS})
     found = protocol(table, model, a.splits.split(","), 200 if a.quick else figs.DRAWS, a.pages)
     found["headline"] = headline(found)
+    if a.show: found["states"] = states(a.show)
     with pd.option_context("display.width", 200, "display.max_rows", 999, "display.float_format", "{:.3f}".format):
         print(found["headline"].to_string(index=False))
         for s, f in found["figures"].groupby("split", sort=False):

@@ -16,7 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from glyphs import APART  # noqa: E402
 
+from ocr_quality.core import MissingValue  # noqa: E402
 from ocr_quality.images.brisque import brisque, brisque_features  # noqa: E402
 from ocr_quality.images.ink import Ink  # noqa: E402
 from ocr_quality.images.quality import contrast, noise, sharpness  # noqa: E402
@@ -47,16 +49,18 @@ def rivals(ink):
     out = {}
     for name, take in takes.items():
         try: out[name] = float(take())
-        except Exception: out[name] = np.nan  # A rival without an answer gets none
+        except MissingValue: out[name] = np.nan  # A rival without an answer gets none
     try: return out | {f"mscn_{i:02d}": float(v) for i, v in enumerate(np.ravel(brisque_features(gray)))}
-    except Exception: return out
+    except MissingValue: return out
 
 
 def one(folder, row):
     "A row with our signs and the rivals"
     ink = Ink(cv2.imread(str(folder / "images" / row["image"]), cv2.IMREAD_GRAYSCALE))
-    s = signs(ink)
-    return row | {"chain": json.dumps(row["chain"]), "no_text": not ink.has_text} | dict(zip(s.names, s.page.tolist())) | rivals(ink)
+    s = signs(ink, parts=False)
+    letters = "typewriters" if row["source"] == "real" else "fonts never taught" if row["font"].startswith(tuple(APART)) else "fonts taught"
+    row = {k: v for k, v in row.items() if k != "read"} | {k: round(row[k], 4) for k in ("cer", "cer_raw")}
+    return row | {"chain": json.dumps(row["chain"]), "no_text": not ink.has_text, "letters_of": letters} | dict(zip(s.names, s.page.tolist())) | rivals(ink)
 
 
 def main():

@@ -7,9 +7,6 @@ __all__ = ['REASONS', 'FONT', 'FORMAT', 'Cause', 'Shares', 'save_shares', 'load_
            'Reason', 'reasons']
 
 # %% ../../nbs/images/28_reasons.ipynb #abbb5f42
-import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from ..core import ModelError
+from .model_file import load_model, save_model
 
 # %% ../../nbs/images/28_reasons.ipynb #dbdb25f8
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ REASONS: dict[str, Cause] = {
 FONT = "font"  # The rest of the error: type, layout, letters that any OCR takes for others
 
 # %% ../../nbs/images/28_reasons.ipynb #ec3656e2
-FORMAT = "ocr_quality.reasons 1"
+FORMAT = "ocr_quality.reasons 2"
 
 @njit(nogil=True, cache=True)
 def _shares(x, feature, threshold, missing_first, children, value, roots, out):
@@ -107,40 +105,19 @@ class Shares:
 
 _ARRAYS = ("feature", "threshold", "missing_first", "children", "value", "roots")
 
-def _arrays(m: Shares) -> dict[str, np.ndarray]:
-    "All of `m` as arrays, with their SHA-256"
-    text = {"features": "\n".join(m.features), "names": "\n".join(m.names), "recipe": m.recipe, "format": FORMAT}
-    out = {k: np.ascontiguousarray(getattr(m, k)) for k in _ARRAYS} | {k: np.frombuffer(v.encode(), np.uint8) for k, v in text.items()}
-    sha = hashlib.sha256()
-    for k in sorted(out): sha.update(f"{k} {out[k].dtype.str} {out[k].shape}\n".encode() + out[k].tobytes())
-    return out | {"sha256": np.frombuffer(sha.hexdigest().encode(), np.uint8)}
-
 def save_shares(
     m: Shares,
     path: str | Path,  # To write, `.npz`
 ) -> str:  # SHA-256 of the numbers
     "Write a forest as arrays with their checksum; the same forest gives the same bytes"
-    arrays = _arrays(m)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as z:
-        for k, v in arrays.items():
-            with z.open(zipfile.ZipInfo(f"{k}.npy", (2020, 1, 1, 0, 0, 0)), "w") as f: np.lib.format.write_array(f, v, allow_pickle=False)
-    return arrays["sha256"].tobytes().decode()
+    return save_model(path, FORMAT, {k: getattr(m, k) for k in _ARRAYS}, recipe=m.recipe, features="\n".join(m.features), names="\n".join(m.names))
 
 def load_shares(
     path: str | Path,  # Written by `save_shares`
 ) -> Shares:
     "Read a forest; `ModelError` in one sentence where the file is damaged, or another's"
-    refuse = lambda got: ModelError(f"expected a model of {FORMAT!r} in {path}, got {got}; install ocr_quality again, or name another file")  # noqa: E731
-    try:
-        with np.load(path, allow_pickle=False) as f: arrays = {k: f[k] for k in f.files}
-        text = {k: arrays[k].tobytes().decode() for k in ("features", "names", "recipe", "format", "sha256")}
-        if text["format"] != FORMAT: raise refuse(f"the format {text['format'][:40]!r}")
-        m = Shares(tuple(text["features"].split("\n")), tuple(text["names"].split("\n")), *(arrays[k] for k in _ARRAYS), text["recipe"])
-    except FileNotFoundError: raise
-    except (OSError, TypeError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as e:
-        raise refuse(f"a damaged or foreign file ({type(e).__name__})") from e
-    if text["sha256"] != _arrays(m)["sha256"].tobytes().decode(): raise refuse("numbers that do not fit their checksum")
-    return m
+    arrays, text = load_model(path, FORMAT, "features", "names", "recipe")
+    return Shares(tuple(text["features"].split("\n")), tuple(text["names"].split("\n")), *(arrays[k] for k in _ARRAYS), text["recipe"])
 
 @cache
 def shipped_shares() -> Shares:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .components import _otsu
 from .glyphs import Glyphs, recognise
 from .ink import Ink
 from .text import FEATURES, text_features
@@ -22,10 +21,18 @@ _GLYPHS: dict[str, tuple[int, str]] = {  # Name: sign (+1: more of it raises the
     "g_sure": (-1, "share of letters above a probability of 0.8"), "g_margin": (-1, "ahead of the second likeliest, mean"),
     "g_entropy": (1, "spread over the classes, mean"), "g_junk": (1, "probability of no letter, mean"), "g_junk_p90": (1, "the same, highest tenth"),
     "g_energy": (-1, "familiarity, mean"), "g_energy_p10": (-1, "the same, lowest tenth"), "g_distance": (1, "from the middle of the class, median"),
-    "g_distance_p90": (1, "the same, highest tenth"), "g_agree": (-1, "agreement with black and white, mean"),
+    "g_distance_p90": (1, "the same, highest tenth"), "g_agree": (-1, "agreement with the reading under one threshold, mean"),
+    "g_agree_p10": (-1, "the same, lowest tenth"), "g_kept": (-1, "share of letters read surely, and the same under one threshold"),
     "g_stable": (-1, "stability under a shift, mean"), "g_cut": (0, "share cut from words run together")}
 
 def _mean(a) -> float: return float(np.mean(a[np.isfinite(a)])) if np.isfinite(a).any() else np.nan
+
+def _agreement(agreement: np.ndarray, conf: np.ndarray) -> list[float]:
+    "Mean, lowest tenth, and share above 0.8 of sure letters, of those read both ways"
+    both = np.isfinite(agreement)
+    if not both.any(): return [np.nan] * 3
+    a = agreement[both]
+    return [float(a.mean()), float(np.percentile(a, 10)), float(np.mean((a > 0.8) & (conf[both] > 0.8)))]
 
 def _glyph_signs(g: Glyphs, of: np.ndarray) -> list[float]:
     "The `_GLYPHS` of the letters `of` a page or tile"
@@ -33,7 +40,7 @@ def _glyph_signs(g: Glyphs, of: np.ndarray) -> list[float]:
     conf, junk, energy, distance = g.confidence[of], g.junk[of], g.energy[of], g.distance[of]
     return [_mean(conf), float(np.percentile(conf, 10)), float(np.mean(conf > 0.8)), _mean(g.margin[of]), _mean(g.entropy[of]), _mean(junk),
             float(np.percentile(junk, 90)), _mean(energy), float(np.percentile(energy, 10)), float(np.median(distance)),
-            float(np.percentile(distance, 90)), _mean(g.agreement[of]), _mean(g.stability[of]), float(np.mean(g.cut[of]))]
+            float(np.percentile(distance, 90)), *_agreement(g.agreement[of], conf), _mean(g.stability[of]), float(np.mean(g.cut[of]))]
 
 # %% ../../nbs/images/22_signs.ipynb #6d831558
 _COMBINED: dict[str, tuple[int, str]] = {
@@ -43,6 +50,7 @@ _COMBINED: dict[str, tuple[int, str]] = {
     "c_dark": (1, "share of the page whose paper is ink to one threshold for the whole page"), "c_lost": (1, "share of either"),
     "c_holes": (0, "share of the lines' area without letters"), "c_letters_area": (0, "area of the letters' squares against the page, log"),
     "c_cells": (-1, "edges that fit into the height of a letter, log"), "c_read": (-1, "surely read letters, less what is lost and cluttered"),
+    "c_kept": (-1, "letters read surely and kept under one threshold, less what is burnt out and cluttered"),
     "c_tilt": (1, "degrees by which lines are turned, locally or all")}
 
 def _burnt(part: np.ndarray, paper: float) -> float:
@@ -67,7 +75,7 @@ def _clutter(ink: Ink, box: tuple, worth: float) -> tuple[float, float, float]:
     return (np.log1p(np.minimum(size[amid], 1.5).sum() / worth), np.log1p(middle.sum() / worth),
             np.log1p(area[amid].sum() / max(area[letter].sum(), 1)))
 
-def _page_signs(ink: Ink) -> list[float]:
+def _page_signs(ink: Ink, threshold: float) -> list[float]:
     "The first eight of `_COMBINED`, which only a page as a whole has"
     letters, height, q = ink.letters, ink.box_height, ink.quarter
     x, y, w, h = letters[:, :4].T.astype(float)
@@ -75,14 +83,14 @@ def _page_signs(ink: Ink) -> list[float]:
     worth = float(np.where(w > 1.8 * h, w / (0.7 * h), 1.0).sum())
     up_y, up_x = ink.gray.shape[0] / q.shape[0], ink.gray.shape[1] / q.shape[1]
     part = q[int(box[1] / up_y) : int(box[3] / up_y) + 1, int(box[0] / up_x) : int(box[2] / up_x) + 1]
-    hist = np.bincount(ink.half.ravel(), minlength=256)
-    white, dark = _burnt(part, float(np.percentile(ink.lit, 10))), float((ink.paper < _otsu(hist, hist.sum())).mean())
+    white, dark = _burnt(part, float(np.percentile(ink.lit, 10))), float((ink.paper < threshold).mean())
     return [*_clutter(ink, box, worth), white, dark, white + dark, _holes(letters, box, height), float(np.log(worth * height**2 / ink.gray.size))]
 
 def _derived(f: dict, g: dict, c: dict) -> list:
-    "The last three of `_COMBINED`"
+    "The last four of `_COMBINED`"
     cells = np.log(np.maximum(f["height"] + f["height_over"], 1) / np.maximum(f["edge_px"], 1.5))
-    return [cells, g["g_sure"] * (1 - c["c_lost"]) / (1 + c["c_clutter_mid"]), np.hypot(f["slope"], 2 * f["slope_spread"])]
+    return [cells, g["g_sure"] * (1 - c["c_lost"]) / (1 + c["c_clutter_mid"]),
+            g["g_kept"] * (1 - c["c_white"]) / (1 + c["c_clutter_mid"]), np.hypot(f["slope"], 2 * f["slope_spread"])]
 
 # %% ../../nbs/images/22_signs.ipynb #2fb69537
 SIGNS: dict[str, tuple[int, str]] = {  # Name: sign, meaning
@@ -112,7 +120,7 @@ def signs(
     text, names = text_features(ink), tuple(SIGNS)
     ny, nx = text.letters.shape
     if not len(ink.letters): return Signs(names, np.full(len(names), np.nan), np.full((ny, nx, len(names)), np.nan), text.letters)
-    g, page = recognise(ink), _page_signs(ink)
+    g, page = recognise(ink, threshold=text.threshold), _page_signs(ink, text.threshold)
     whole = _glyph_signs(g, np.arange(len(g)))
     middle = (g.box[:, :2] + g.box[:, 2:] / 2) * (nx / ink.gray.shape[1], ny / ink.gray.shape[0])
     tile = np.clip(middle[:, 1].astype(int), 0, ny - 1) * nx + np.clip(middle[:, 0].astype(int), 0, nx - 1)

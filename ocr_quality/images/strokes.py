@@ -12,8 +12,8 @@ import numpy as np
 _jit = nb.njit(nogil=True, cache=True)
 
 # %% ../../nbs/images/15_strokes.ipynb #c5d81049
-MOST = 400  # Letters looked at on a page
-PIXELS = 300_000  # Pixels looked at on a page, about
+MOST = 256  # Letters looked at on a page
+PIXELS = 250_000  # Pixels looked at on a page, about
 
 def sample_letters(
     letters: np.ndarray,  # `(n, 5)` left, top, width, height, area

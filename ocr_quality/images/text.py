@@ -86,11 +86,11 @@ for _name, *_row in (
     ("cut_runs", "logarithm", 1, "runs of ink under one threshold for the whole page, against those of letters"),
     ("cut_short", "number a run of letters", 1, "runs shorter than a tenth of the text height under one threshold for the whole page"),
     ("cut_ink", "logarithm", 1, "what is black under one threshold for the whole page, against the letters' ink"),
-    ("lost", "share", 1, "parts amid the text without a letter"),
     ("shade", "share", 1, "difference of the paper's level between letters"),
     ("light", "share", 0, "level of the paper about letters"),
     ("slope", "degrees", 1, "angle of the lines, to either side"),
     ("slope_spread", "degrees", 1, "difference of the angle over the page: keystone, warp"),
+    ("bend", "text height", 1, "how far lines leave the straight within eight letters: warp"),
     ("scatter", "text height", 1, "how far letters stand off their line"),
     ("two_levels", "share", 0, "pixels in the two most frequent grey levels"),
     ("grid", "share of the contrast", 1, "steps on the 8-pixel grid of JPEG against those beside it, about letters"),
@@ -105,6 +105,7 @@ class TextFeatures:
     page: np.ndarray  # `(F,)` float64
     tiles: np.ndarray  # `(ny, nx, F)` float64
     letters: np.ndarray  # `(ny, nx)` letters in each tile, a word run together by its width
+    threshold: float  # Otsu's for all of the page, grey level below which a pixel is ink; NaN without letters
 
 # %% ../../nbs/images/21_text.ipynb #8ddfa032
 @_jit
@@ -140,29 +141,53 @@ def _followers(box, height):
         x, y, w, h = box[a, 0], box[a, 1], box[a, 2], box[a, 3]
         for b in range(a + 1, len(box)):
             if box[b, 0] > x + w + height: break
-            if box[b, 0] < x + 0.7 * w or abs(box[b, 1] + box[b, 3] - y - h) > 0.45 * height: continue
+            if box[b, 0] < x + 0.7 * w or abs(box[b, 1] + box[b, 3] - y - h) > 0.6 * height: continue
             out[a] = b
             break
     return out
 
 @_jit
-def _feet(box, after, tile, tiles, hops, slope, height):
-    "`(tiles + 1, 4)`: pairs, sum of slopes beyond `slope`, sum of squares, sum of feet's distances from the line; the last row for the page"
-    out = np.zeros((tiles + 1, 4))
-    for a in range(len(box)):
-        b = a
-        for _ in range(hops): b = after[b] if b >= 0 else -1
-        if b < 0: continue
-        run = box[b, 0] + 0.5 * box[b, 2] - box[a, 0] - 0.5 * box[a, 2]
-        rise = box[a, 1] + box[a, 3] - box[b, 1] - box[b, 3] - slope * run
-        n = after[a]
-        d = abs(box[a, 1] + box[a, 3] - box[n, 1] - box[n, 3] - slope * (box[n, 0] + 0.5 * box[n, 2] - box[a, 0] - 0.5 * box[a, 2])) / height
-        for t in (tile[a], tiles):
-            if d < 0.17: out[t, 3] += d
-            if abs(rise) > 0.17 * height or run < 1: continue
-            out[t, 0] += 1
-            out[t, 1] += rise / run
-            out[t, 2] += d
+def _lines_of(after):
+    "Letters in order of their lines, and where each line starts"
+    first, order, start, n = np.ones(len(after), np.bool_), np.empty(len(after), np.int64), np.empty(len(after) + 1, np.int64), 0
+    for b in after:
+        if b >= 0: first[b] = False
+    lines, seen = 0, np.zeros(len(after), np.bool_)
+    for a in range(len(after)):
+        if not first[a]: continue
+        start[lines] = n
+        lines += 1
+        while a >= 0 and not seen[a]:
+            order[n], seen[a] = a, True
+            n += 1
+            a = after[a]
+    start[lines] = n
+    return order[:n], start[: lines + 1]
+
+@_jit
+def _feet(box, after, tile, tiles, slope, height):
+    "`(tiles + 1, 6)`, the last row for all: pairs, sum of their slopes beyond `slope`, of squares; sum of bends; letters, sum of feet's distances"
+    order, start = _lines_of(after)
+    out = np.zeros((tiles + 1, 6))
+    middle = box[:, 0] + 0.5 * box[:, 2]
+    foot = box[:, 1] + box[:, 3] + slope * middle
+    smooth = np.empty(len(box))
+    for line in range(len(start) - 1):
+        own = order[start[line] : start[line + 1]]
+        if len(own) < 5: continue
+        for i in range(len(own)):
+            smooth[i] = np.median(foot[own[max(i - 2, 0) : i + 3]])
+            for t in (tile[own[i]], tiles):
+                out[t, 4] += 1
+                out[t, 5] += min(abs(foot[own[i]] - smooth[i]) / height, 0.5)
+        for i in range(len(own) - 6):
+            run = middle[own[i + 6]] - middle[own[i]]
+            rise, bend = (smooth[i] - smooth[i + 6]) / max(run, height), abs(smooth[i] - 2 * smooth[i + 3] + smooth[i + 6]) / (2 * height)
+            for t in (tile[own[i + 3]], tiles):
+                out[t, 0] += 1
+                out[t, 1] += rise
+                out[t, 2] += rise * rise
+                out[t, 3] += bend
     return out
 
 # %% ../../nbs/images/21_text.ipynb #f7431c40
@@ -284,34 +309,28 @@ def _tile(box: np.ndarray, shape, ny: int, nx: int) -> np.ndarray:
     return (np.minimum(y, ny - 1) * nx + np.minimum(x, nx - 1)).astype(np.int64)
 
 def _lines(ink: Ink, tile: np.ndarray, tiles: int, height: float) -> np.ndarray:
-    "`(tiles + 1, 3)`: angle of the lines, its spread, scatter of the feet"
+    "`(tiles + 1, 4)`: angle of the lines, its spread, their bend, scatter of the feet"
     try: slope = float(np.tan(np.radians(ink.angle)))
-    except MissingValue: return np.full((tiles + 1, 3), np.nan)
+    except MissingValue: return np.full((tiles + 1, 4), np.nan)
     box = ink.letters.astype(np.float64)
     order = np.argsort(box[:, 0], kind="stable")
     box, at = box[order], tile[order]
-    got = _feet(box, _followers(box, height), at, tiles, 4, slope, height)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        local = np.where(got[:, 0] >= 3, got[:, 1] / got[:, 0], np.nan)
-        scatter = np.where(got[:, 0] >= 3, got[:, 2] / got[:, 0], np.nan)
-    n = got[:-1, 0] * ~np.isnan(local[:-1])
-    spread = np.abs(local - local[-1])
-    if n.sum(): spread[-1] = np.sqrt(np.sum(n * np.nan_to_num(local[:-1] - local[-1]) ** 2) / n.sum())
-    return np.column_stack([np.degrees(np.arctan(np.abs(slope + np.nan_to_num(local)))), np.degrees(spread), scatter])
+    got = _feet(box, _followers(box, height), at, tiles, slope, height)
+    some, own = got[:, 0] >= 3, got[:, 4] >= 5
+    pairs = np.where(some, got[:, 0], np.nan)
+    local, mean = got[:, 1] / pairs, got[-1, 1] / pairs[-1]
+    spread = np.sqrt(np.maximum(got[:, 2] / pairs - 2 * mean * local + mean**2, 0))
+    scatter = got[:, 5] / np.where(own, got[:, 4], np.nan)
+    return np.column_stack([np.degrees(np.arctan(np.abs(slope + np.nan_to_num(local)))), np.degrees(np.arctan(spread)), got[:, 3] / pairs, scatter])
 
-def _counted(ink: Ink, count: np.ndarray, ny: int, nx: int, height: float) -> dict[str, np.ndarray]:
+def _counted(count: np.ndarray) -> dict[str, np.ndarray]:
     "Features that come from counts, `(tiles + 1,)` each"
     has = count[:, 8] > 0
-    closed = np.zeros((ny + 2, nx + 2), bool)
-    grid = has.reshape(ny, nx)
-    closed[1:-1, 1:-1] = grid
-    between = (closed[:-2, 1:-1] & closed[2:, 1:-1] | closed[1:-1, :-2] & closed[1:-1, 2:]) & ~grid
-    lost = np.append(between.ravel().astype(float), between.sum() / max(has.sum(), 1))
     total = np.vstack([count, count[has].sum(0)])
     letters, each = np.where(total[:, 0] > 0, total[:, 0], np.nan), np.where(total[:, 8] > 0, total[:, 8], np.nan)
     return {"touching": total[:, 1] / letters, "strangers": total[:, 2] / letters, "specks": total[:, 3] / letters, "tiny": total[:, 4] / letters,
             "pieces": total[:, 5] / letters, "long_marks": np.log1p(total[:, 6] / np.where(total[:, 7] > 0, total[:, 7], np.nan)),
-            "size_spread": total[:, 9] / each, "aspect": total[:, 10] / each, "solid": total[:, 11] / each, "row": total[:, 12] / each, "lost": lost}
+            "size_spread": total[:, 9] / each, "aspect": total[:, 10] / each, "solid": total[:, 11] / each, "row": total[:, 12] / each}
 
 def text_features(
     ink: Ink,  # A page
@@ -319,7 +338,7 @@ def text_features(
     "Features of a page's text, for all of it and for about 48 tiles"
     ny, nx = _shape(ink.gray.shape)
     tiles, names = ny * nx, tuple(FEATURES)
-    if not len(ink.letters): return TextFeatures(names, np.full(len(names), np.nan), np.full((ny, nx, len(names)), np.nan), np.zeros((ny, nx)))
+    if not len(ink.letters): return TextFeatures(names, np.full(len(names), np.nan), np.full((ny, nx, len(names)), np.nan), np.zeros((ny, nx)), np.nan)
     height, shape = ink.box_height, ink.gray.shape
     hist = _histogram(ink.gray, _every(shape))
     otsu = _otsu(hist, hist.sum()) + 1.0
@@ -331,11 +350,11 @@ def text_features(
     values = np.column_stack([seen[c] for c, _ in _POOLED])
     pooled = _pool(values, *_groups(at, tiles), np.array([h for _, h in _POOLED]))
     count = _count(ink.marks, ink.chain, height, *shape, ny, nx)
-    f = _counted(ink, count, ny, nx, height) | _whole(ink, table, at, tiles, boxes, hist, otsu, height)
+    f = _counted(count) | _whole(ink, table, at, tiles, boxes, hist, otsu, height)
     out = np.column_stack([pooled] + [np.broadcast_to(f[n], tiles + 1) for n in _COUNTED])
     empty = count[:, 8] == 0
     out[:-1][empty] = np.nan
-    return TextFeatures(names, out[-1], out[:-1].reshape(ny, nx, -1), count[:, 0].reshape(ny, nx))
+    return TextFeatures(names, out[-1], out[:-1].reshape(ny, nx, -1), count[:, 0].reshape(ny, nx), otsu)
 
 def _whole(ink, table, at, tiles, boxes, hist, otsu, height) -> dict:
     "Features of the page as a whole, or `(tiles + 1,)` where tiles have their own"
@@ -352,7 +371,8 @@ def _whole(ink, table, at, tiles, boxes, hist, otsu, height) -> dict:
     cut = _cut(ink.gray, int(np.clip(otsu, 0, 255)), *ink.runs, ink.mark, ink.chain, _every(shape), int(max(round(height / 10), 1)), ny, nx)
     runs, area = np.maximum(cut[:, 3], 1), np.maximum(cut[:, 4], 1)
     return {"height": min(height, 30.0), "height_over": max(height - 30.0, 0.0), "body": body, "light": ways[:, 2] / 255,
-            "shade": (ways[:, 1] - ways[:, 0]) / np.maximum(ways[:, 1], 1), "slope": lines[:, 0], "slope_spread": lines[:, 1], "scatter": lines[:, 2],
+            "shade": (ways[:, 1] - ways[:, 0]) / np.maximum(ways[:, 1], 1), "slope": lines[:, 0], "slope_spread": lines[:, 1],
+            "bend": lines[:, 2], "scatter": lines[:, 3],
             "cut_runs": np.abs(np.log(np.maximum(cut[:, 0], 1) / runs)), "cut_short": cut[:, 1] / runs,
             "cut_ink": np.abs(np.log(np.maximum(cut[:, 2], 1) / area)), "two_levels": np.sort(hist)[-2:].sum() / max(hist.sum(), 1),
             "grid": ((edge[:, -1] - np.median(edge, 1)).sum()) / depth}

@@ -7,11 +7,7 @@ __all__ = ['HUGE', 'FORMAT', 'Trees', 'average', 'Predictor', 'save_predictor', 
            'load_calibration']
 
 # %% ../../nbs/images/23_trees.ipynb #2162bfed
-import hashlib
-import io
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +17,7 @@ from numba import njit
 
 from ..core import ModelError, SettingsError
 from .error_map import Conformal, Isotonic
+from .model_file import load_model, save_model
 
 # %% ../../nbs/images/23_trees.ipynb #3c56ba50
 @njit(nogil=True, cache=True)
@@ -114,7 +111,7 @@ def average(
                  roots=np.concatenate([m.roots + s for m, s in zip(models, starts)]), base=float(w @ [m.base for m in models]))
 
 # %% ../../nbs/images/23_trees.ipynb #c7e9d259
-FORMAT = "ocr_quality.trees 1"
+FORMAT = "ocr_quality.trees 2"
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
@@ -130,51 +127,24 @@ class Predictor:
         "Expected error rate of each row"
         return self.isotonic.apply(self.trees.predict(x))
 
-def _pack(p: Predictor) -> dict[str, np.ndarray]:
-    "All that `p` is, as arrays"
-    text = lambda s: np.frombuffer(s.encode(), np.uint8)  # noqa: E731
-    parts = {f"{part}.{f.name}": getattr(getattr(p, part), f.name) for part in ("trees", "isotonic", "conformal") for f in fields(getattr(p, part))}
-    parts["trees.features"] = text("\n".join(p.trees.features))
-    return {k: np.asarray(v) for k, v in parts.items()} | {"version": text(p.version), "recipe": text(p.recipe), "format": text(FORMAT)}
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    "SHA-256 over names, types, shapes and bytes, in the order of names"
-    sha = hashlib.sha256()
-    for k in sorted(set(arrays) - {"sha256"}):
-        a = np.asarray(arrays[k])
-        a = np.ascontiguousarray(a, a.dtype.newbyteorder("<"))
-        sha.update(f"{k} {a.dtype.str} {a.shape}\n".encode() + a.tobytes())
-    return sha.hexdigest()
-
 def save_predictor(
     p: Predictor,
     path: str | Path,  # To write, `.npz`
 ) -> Predictor:  # The same with its checksum
     "Write a model as arrays with its checksum; the same model gives the same bytes"
-    arrays = _pack(p)
-    digest = _checksum(arrays)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as z:
-        for k, v in (arrays | {"sha256": np.frombuffer(digest.encode(), np.uint8)}).items():
-            np.lib.format.write_array(buffer := io.BytesIO(), v, allow_pickle=False)
-            z.writestr(zipfile.ZipInfo(f"{k}.npy", (2020, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED)
-    return Predictor(p.trees, p.isotonic, p.conformal, p.version, p.recipe, digest)
+    arrays = {f"{part}.{f.name}": getattr(getattr(p, part), f.name) for part in ("trees", "isotonic", "conformal") for f in fields(getattr(p, part))}
+    del arrays["trees.features"]
+    sha = save_model(path, FORMAT, arrays, version=p.version, recipe=p.recipe, features="\n".join(p.trees.features))
+    return Predictor(p.trees, p.isotonic, p.conformal, p.version, p.recipe, sha)
 
 def load_predictor(
     path: str | Path,  # Written by `save_predictor`
 ) -> Predictor:
     "Read a model; `ModelError` in one sentence where the file is damaged, or another's"
-    refuse = lambda got: ModelError(f"expected a model of {FORMAT!r} in {path}, got {got}; install ocr_quality again, or name another file")  # noqa: E731
-    try:
-        with np.load(path, allow_pickle=False) as f: arrays = {k: f[k] for k in f.files}
-        text = {k: arrays[k].tobytes().decode() for k in ("format", "sha256", "version", "recipe", "trees.features")}
-    except FileNotFoundError: raise
-    except (OSError, TypeError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as e:
-        raise refuse(f"a damaged or foreign file ({type(e).__name__})") from e
-    if text["format"] != FORMAT: raise refuse(f"the format {text['format'][:40]!r}")
-    if text["sha256"] != _checksum(arrays): raise refuse("numbers that do not fit their checksum")
-    part = lambda cls, name, **given: cls(**{f.name: v if (v := arrays[f"{name}.{f.name}"]).ndim else v.item() for f in fields(cls)} | given)  # noqa: E731
-    return Predictor(part(Trees, "trees", features=tuple(text["trees.features"].split("\n"))), part(Isotonic, "isotonic"),
-                     part(Conformal, "conformal"), text["version"], text["recipe"], text["sha256"])
+    arrays, text = load_model(path, FORMAT, "version", "recipe", "features")
+    arrays["trees.features"] = tuple(text["features"].split("\n"))
+    part = lambda cls, name: cls(**{f.name: v if np.ndim(v := arrays[f"{name}.{f.name}"]) else v.item() for f in fields(cls)})  # noqa: E731
+    return Predictor(part(Trees, "trees"), part(Isotonic, "isotonic"), part(Conformal, "conformal"), text["version"], text["recipe"], text["sha256"])
 
 # %% ../../nbs/images/23_trees.ipynb #57d83168
 def map_to_json(

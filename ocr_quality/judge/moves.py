@@ -75,7 +75,7 @@ NOTABLE: dict[str, tuple[float, float]] = {  # Smallest change worth a word: in 
     "brisque": (5, 0), "sharpness": (0.1, 0.065), "contrast": (0.08, 0), "brightness": (10, 0), "noise": (1, 0), "skew_deg": (0.25, 0),
     "text_height_px": (0.2, 0.08), "effective_dpi": (3, 0.08), "ink_coverage": (0.01, 0), "unevenness": (0.03, 0), "clipped": (0.01, 0),
     "blockiness": (0.03, 0), "unreadable_share": (0.02, 0), "blank_share": (0.03, 0),
-    "expected_cer": (2, 0), "legibility": (200, 0)}  # Consequences of the others, never a cause
+    "expected_cer": (0.02, 0), "legibility": (2, 0)}
 
 def notable(
     metric: str,
@@ -141,8 +141,8 @@ def share_moves(name: str, now: np.ndarray, groups: list[np.ndarray], batches: i
     return row | {"p": max(row["p"], float(stats.binom.sf(now.sum() - 1, len(now), p)))}
 
 # %% ../../nbs/judge/37_moves.ipynb #ed122211
-SUMMARIES = {"brisque"}  # Metrics that say how good a page is, not what it suffers from
-TWINS = {"effective_dpi": "text_height_px"}  # The first is a multiple of the second
+SUMMARIES = {"brisque", "expected_cer", "legibility"}  # Metrics that say how good a page is, not what it suffers from
+TWINS = {"effective_dpi": "text_height_px", "legibility": "expected_cer"}  # The first says the same as the second
 COLUMNS = [METRIC, "statistic", "now", "before", "moved", "p", "weight", "sd", "between", "unit", "moved_pages", "pages_now",
            "pages_before", "batches"]
 CHANCE = 0.05  # Probability at which a move is taken for more than chance

@@ -18,7 +18,8 @@ from ..metrics import base_metric, metric_info
 _all_ = ["moved_by_tag", "worst_pages", "badness", "moved", "base_metric"]  # What is found out can be had from here too
 
 # %% ../../nbs/tell/49_change.ipynb #4f8d9f91
-_WORDS = {"brisque": "BRISQUE", "skew_deg": "Skew", "text_height_px": "Text height", "drift_inputs": "Drift of the images",
+_WORDS = {"brisque": "BRISQUE", "skew_deg": "Skew", "text_height_px": "Text height", "expected_cer": "Expected OCR error",
+          "drift_inputs": "Drift of the images",
           "drift_confidence": "Drift of the confidence", "drift_predictions": "Drift of the answers",
           "drift_missing": "Images without an answer"}
 
