@@ -29,11 +29,12 @@ def test_same_page_same_answer(page, clean):
 
 
 def test_arrays_are_of_one_length_and_in_range(clean):
-    assert 100 < len(clean) <= MOST
+    assert len(clean) == MOST
     assert {len(getattr(clean, k)) for k in FIELDS} == {len(clean)}
     for k in ("confidence", "margin", "entropy", "junk"): assert 0 <= getattr(clean, k).min() and getattr(clean, k).max() <= 1.0001, k
-    for k in ("agreement", "stability"):
-        v = getattr(clean, k)[:: glyphs.EVERY]
+    for k, every in (("agreement", glyphs.CUT), ("stability", glyphs.EVERY)):
+        v = getattr(clean, k)[::every]
+        assert np.isnan(np.delete(getattr(clean, k), slice(None, None, every))).all()
         assert np.isfinite(v).all() and 0 <= v.min() and v.max() <= 1.0001, k
     assert clean.letter.max() < len(GROUPS)
     assert np.isfinite(clean.energy).all() and (clean.distance >= 0).all()
@@ -56,6 +57,24 @@ def test_clean_letters_are_read_surely_and_right():
 def test_damage_makes_it_less_sure(page, clean, name):
     worse = recognise(Ink(synth.degrade(page, name, 0.45)))
     assert not len(worse) or worse.confidence.mean() < clean.confidence.mean() - 0.05
+
+
+def test_letters_that_one_threshold_swallows_agree_with_none(page):
+    dim = page.astype(float)
+    dim[:, page.shape[1] // 2 :] *= 0.3
+    found = recognise(Ink(dim.astype(np.uint8)), threshold=150)
+    right = found.box[:, 0] > page.shape[1] / 2
+    read = np.isfinite(found.agreement)
+    assert found.agreement[read & right].mean() < 0.3 and found.agreement[read & ~right].mean() > 0.9
+    assert abs(found.confidence[right].mean() - found.confidence[~right].mean()) < 0.1  # The light alone takes nothing from a letter read in grey
+
+
+@pytest.mark.parametrize("n, many, wide", [(0, 4, 8), (1, 16, 12), (130, 192, 32), (7, 128, 51), (3, 5, 3)])
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_layer_is_a_product_of_matrices(n, many, wide, positive):
+    rng = np.random.default_rng(n + wide)
+    x, w, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((n, many), (wide, many), wide))
+    np.testing.assert_allclose(glyphs._layer(x, w, b, positive), np.maximum(x @ w.T + b, 0 if positive else -np.inf), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ODD)

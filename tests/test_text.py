@@ -102,6 +102,26 @@ def test_damage_moves_its_features(kind):
         assert change > 0.02 * abs(CLEAN[name[1:]]) + 1e-6, (name, CLEAN[name[1:]], got[name[1:]])
 
 
+def waved(gray, high, long=260):
+    "Lines that rise and fall by `high` px over `long` px"
+    x, y = np.meshgrid(np.arange(gray.shape[1], dtype=np.float32), np.arange(gray.shape[0], dtype=np.float32))
+    return cv2.remap(gray, x, y + np.float32(high) * np.sin(x * np.float32(2 * np.pi / long)), cv2.INTER_LINEAR, borderValue=243)
+
+
+def test_lines_that_wave_bend_the_more_the_higher_the_waves():
+    found = [features(waved(SHEET, high)) for high in (0, 4, 8, 14)]
+    for name in ("slope_spread", "bend"):
+        rising = [f[name] for f in found]
+        assert rising == sorted(rising) and rising[-1] > 2 * rising[0], (name, rising)
+
+
+def test_lines_that_are_merely_turned_do_not_bend():
+    m = cv2.getRotationMatrix2D((SHEET.shape[1] / 2, SHEET.shape[0] / 2), 4, 1)
+    turned = features(cv2.warpAffine(SHEET, m, SHEET.shape[::-1], flags=cv2.INTER_CUBIC, borderValue=243))
+    assert turned["slope"] == pytest.approx(4, abs=0.3)
+    assert turned["slope_spread"] < CLEAN["slope_spread"] + 0.5 and turned["bend"] < 0.25 * features(waved(SHEET, 14))["bend"]
+
+
 def test_tiles_show_where():
     soft = SHEET.copy()
     soft[:, 537:] = cv2.GaussianBlur(soft, (0, 0), 2)[:, 537:]
