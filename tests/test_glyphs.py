@@ -1,4 +1,6 @@
 "The reading of single letters: always the same, nothing where there is nothing, less sure the worse the page, and the page's way up"
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -53,10 +55,10 @@ def test_clean_letters_are_read_surely_and_right():
     assert len(read & set("thequckbrownfxmpsvlazydg")) >= 20
 
 
-@pytest.mark.parametrize("name", ["blur", "small"])
-def test_damage_makes_it_less_sure(page, clean, name):
+@pytest.mark.parametrize("name, much", [("blur", 0.05), ("noise", 0.01), ("small", 0.05)])
+def test_damage_makes_it_less_sure(page, clean, name, much):
     worse = recognise(Ink(synth.degrade(page, name, 0.45)))
-    assert not len(worse) or worse.confidence.mean() < clean.confidence.mean() - 0.05
+    assert not len(worse) or worse.confidence.mean() < clean.confidence.mean() - much
 
 
 def test_letters_that_one_threshold_swallows_agree_with_none(page):
@@ -134,3 +136,5 @@ def test_damaged_weights_are_refused(tmp_path, harm):
 def test_weights_are_small_and_tell_their_recipe():
     good = glyphs.files("ocr_quality") / "images/data/glyphs.npz"
     assert len(good.read_bytes()) < 250_000
+    recipe = json.loads(load_glyphs(good)["recipe"])
+    assert recipe["tool"] == "tools/glyphs.py" and recipe["fonts"] > 100 and recipe["apart"]

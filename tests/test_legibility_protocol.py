@@ -5,10 +5,13 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+
+from ocr_quality.synth import page
 
 pytest.importorskip("sklearn.ensemble")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
@@ -220,3 +223,14 @@ def test_a_thousand_draws_are_quick():
         warnings.simplefilter("error")
         figs.spearman(score, score + rng.random(4000), page, W)
     assert time.perf_counter() - start < 5
+
+
+def test_states_counts_what_the_gate_says_of_each_folder(tmp_path):
+    letter, blank = page(3, 110, "letter").gray, np.full((400, 300), 245, np.uint8)
+    for folder, name, gray in (("letters", "a.png", letter), ("letters", "b.png", np.rot90(letter, 2)), ("backs", "c.png", blank)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / folder / name), gray)
+    (tmp_path / "backs" / "d.png").write_bytes(b"no picture")
+    got = lp.states(tmp_path).set_index(["folder", "state", "action"]).pictures.to_dict()
+    assert got == {("letters", "text", "pass"): 1, ("letters", "text", "repair"): 1, ("backs", "blank", "human"): 1,
+                   ("backs", "unreadable", ""): 1}

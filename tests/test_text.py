@@ -66,13 +66,6 @@ def keystone(gray):
     return cv2.warpPerspective(gray, cv2.getPerspectiveTransform(np.float32([[0, 0], [w, 0], [w, h], [0, h]]), there), (w, h), borderValue=243)
 
 
-def blocked(gray):
-    "A label over the middle of the text"
-    out = gray.copy()
-    out[200:500, 350:750] = 243
-    return out
-
-
 MOVES = {  # What is done -> features that must move, and which way
     "blur": (lambda g: degrade(g, "blur", 0.3), "+edge +swell +edge_stroke -gap_depth -fineness"),
     "noise": (lambda g: degrade(g, "noise", 0.5), "+grain +stroke_grain +stroke_uneven"),

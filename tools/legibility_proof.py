@@ -186,9 +186,8 @@ def states(folder):
     rows = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")):
         gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if gray is None: continue  # Not a picture that OpenCV reads
-        told = gate(gray)
-        rows.append((path.relative_to(folder).parts[0], told.legibility.state, told.action))
+        told = None if gray is None else gate(gray)
+        rows.append((path.relative_to(folder).parts[0], *(("unreadable", "") if told is None else (told.legibility.state, told.action))))
     counted = pd.DataFrame(rows, columns=["folder", "state", "action"]).value_counts(sort=False)
     return counted.rename("pictures").reset_index()
 
