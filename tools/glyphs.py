@@ -6,7 +6,8 @@
 Letters are drawn clean with the fonts of FONTS that are installed (Debian's packages; DejaVu comes with matplotlib), cut out as at run time,
 and labelled by the place where they were drawn. What joins letters, halves of letters, blobs and strokes are the class "junk". Needs torch
 (extra `train`). A third of the families that `typeset` uses, and their twins by other founders, are never taught (APART), so that the proof of
-the expected error can tell apart what rests on fonts once seen. The result depends on the fonts found, whose names and number the file keeps; the same fonts and torch, the same numbers.
+the expected error can tell apart what rests on fonts once seen. The result depends on the fonts found, whose names and number the file keeps;
+the same fonts and torch, the same numbers.
 """
 import argparse
 import hashlib

@@ -192,7 +192,7 @@ def states(folder):
     return counted.rename("pictures").reset_index()
 
 
-TOLD = "split page layout font letters_of source family group severity cer chars x_height_px expected low high".split()  # Columns of predictions to keep
+TOLD = "split page layout font letters_of source family severity cer chars x_height_px expected low high".split()  # Columns of predictions to keep
 FRAMES = "figures", "ahead", "by", "coverage", "batches", "predictions"
 
 

@@ -60,7 +60,8 @@ def one(folder, row):
     s = signs(ink, parts=False)
     letters = "typewriters" if row["source"] == "real" else "fonts never taught" if row["font"].startswith(tuple(APART)) else "fonts taught"
     row = {k: v for k, v in row.items() if k != "read"} | {k: round(row[k], 4) for k in ("cer", "cer_raw")}
-    return row | {"chain": json.dumps(row["chain"]), "no_text": not ink.has_text, "letters_of": letters} | dict(zip(s.names, s.page.tolist())) | rivals(ink)
+    row |= {"chain": json.dumps(row["chain"]), "no_text": not ink.has_text, "letters_of": letters}
+    return row | dict(zip(s.names, s.page.tolist())) | rivals(ink)
 
 
 def main():

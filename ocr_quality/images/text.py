@@ -338,7 +338,8 @@ def text_features(
     "Features of a page's text, for all of it and for about 48 tiles"
     ny, nx = _shape(ink.gray.shape)
     tiles, names = ny * nx, tuple(FEATURES)
-    if not len(ink.letters): return TextFeatures(names, np.full(len(names), np.nan), np.full((ny, nx, len(names)), np.nan), np.zeros((ny, nx)), np.nan)
+    none = np.full((ny, nx, len(names)), np.nan)
+    if not len(ink.letters): return TextFeatures(names, none[0, 0].copy(), none, np.zeros((ny, nx)), np.nan)
     height, shape = ink.box_height, ink.gray.shape
     hist = _histogram(ink.gray, _every(shape))
     otsu = _otsu(hist, hist.sum()) + 1.0
