@@ -182,7 +182,7 @@ def fit_predictor(model, table, level=0.9, rounds=3, version="", recipe="", k=3)
 
 def digest(table):
     "SHA-256 of what a model can learn from a table, for the recipe"
-    plain = table[[c for c in table if c not in ("parts", "bag")]]
+    plain = table[["page", "family", "cer", *feature_columns(table)]]
     return hashlib.sha256(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes()).hexdigest()
 
 
