@@ -40,22 +40,28 @@ def _sample(gray, up_y, up_x, cy, cx, ry, rx, step, paper, depth, out):
     "Fill the patch `out` from `gray`, whose pixels are `up_y` by `up_x` of the page's, about the page's point `cy`, `cx`, to `ry` and `rx` from it"
     h, w = gray.shape
     top, left = max(int(np.ceil((SIDE - 1) / 2 - ry / step)), 0), max(int(np.ceil((SIDE - 1) / 2 - rx / step)), 0)
+    at, share, first, last = np.empty(SIDE, np.int64), np.empty(SIDE, np.float32), SIDE, 0
+    for k in range(left, SIDE - left):
+        x = (cx + (k - (SIDE - 1) / 2) * step + 0.5) / up_x - 0.5
+        at[k], share[k] = int(np.floor(x)), np.float32(x - np.floor(x))
+        if at[k] >= 0 and at[k] + 1 < w: first, last = min(first, k), k + 1
     for i in range(top, SIDE - top):
         y = (cy + (i - (SIDE - 1) / 2) * step + 0.5) / up_y - 0.5
         j, b = int(np.floor(y)), np.float32(y - np.floor(y))
-        for k in range(left, SIDE - left):
-            x = (cx + (k - (SIDE - 1) / 2) * step + 0.5) / up_x - 0.5
-            m, a = int(np.floor(x)), np.float32(x - np.floor(x))
-            if j < 0 or m < 0 or j + 1 >= h or m + 1 >= w: continue
-            above, below = gray[j, m] * (1 - a) + gray[j, m + 1] * a, gray[j + 1, m] * (1 - a) + gray[j + 1, m + 1] * a
+        if j < 0 or j + 1 >= h: continue
+        upper, lower = gray[j], gray[j + 1]
+        for k in range(first, last):
+            m, a = at[k], share[k]
+            above, below = upper[m] * (1 - a) + upper[m + 1] * a, lower[m] * (1 - a) + lower[m + 1] * a
             out[i, k] = (paper - above - (below - above) * b) / depth
     _stretch(out, top, left)
 
 @_jit
 def _stretch(patch, top, left):
     "Take what is palest within the box for paper and what is darkest for ink, within limits: a haze over a letter is not the letter"
-    part = np.sort(patch[top : SIDE - top, left : SIDE - left].copy().ravel())
-    low, high = min(part[part.size // 12], np.float32(0.45)), part[part.size - 1 - part.size // 12]
+    part = patch[top : SIDE - top, left : SIDE - left].copy().ravel()
+    few = part.size // 12
+    low, high = min(np.partition(part, few)[few], np.float32(0.45)), np.partition(part, part.size - 1 - few)[part.size - 1 - few]
     gain = 1 / max(high - low, np.float32(0.35))
     for i in range(top, SIDE - top):
         for k in range(left, SIDE - left): patch[i, k] = min(max((patch[i, k] - low) * gain, -0.25), 1.25)

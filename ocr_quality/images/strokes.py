@@ -35,9 +35,14 @@ def sample_letters(
 def _levels(gray, box, cut, hist):
     "Fill `hist` with the counts of the window; paper, ink"
     hist[:] = 0
+    odd, w = np.zeros(256, np.int64), box[2] - box[0]  # Two tables, since paper would wait for its own count
     for y in range(box[1], box[3]):
-        row = gray[y]
-        for x in range(box[0], box[2]): hist[row[x]] += 1
+        row = gray[y, box[0] : box[2]]
+        for x in range(0, w - 1, 2):
+            hist[row[x]] += 1
+            odd[row[x + 1]] += 1
+        if w % 2: hist[row[w - 1]] += 1
+    hist += odd
     dark, light = 0, 0
     for v in range(256):
         if v < cut: dark += hist[v]
@@ -76,12 +81,11 @@ _SQUARES = _squares()
 @_jit
 def _classes(gray, box, paper, ink, cls):
     "Fill `cls` with the classes of the window's pixels; how often each square of two by two occurs, `(256,)`"
-    lut, count = np.zeros(256, np.uint8), np.zeros((2, 256), np.int64)  # two, since paper would wait for its own count
-    for v in range(256):
-        for f in (0.25, 0.5, 0.75): lut[v] += v < ink + f * (paper - ink)
+    count = np.zeros((2, 256), np.int64)
+    a, b, c = np.int32(np.ceil(ink + 0.25 * (paper - ink))), np.int32(np.ceil(ink + 0.5 * (paper - ink))), np.int32(np.ceil(ink + 0.75 * (paper - ink)))
     for j in range(box[3] - box[1]):
-        row, y = cls[j], gray[box[1] + j]
-        for i in range(box[2] - box[0]): row[i] = lut[y[box[0] + i]]
+        row, y = cls[j], gray[box[1] + j, box[0] : box[2]]
+        for i in range(y.size): row[i] = np.uint8(y[i] < a) + np.uint8(y[i] < b) + np.uint8(y[i] < c)
     for j in range(1, box[3] - box[1]):
         row, above = cls[j], cls[j - 1]
         left = (np.int64(above[0]) << 6) + (np.int64(row[0]) << 2)
@@ -122,24 +126,40 @@ def _extremes(gray, box, cls, gap):
 @_jit
 def _steps(gray, box, cls):
     "Steps where ink meets paper, across and down, and noise of paper and of ink, `(4, 2)` mean and count; energy at one over that at two pixels"
-    out, fine, coarse = np.zeros((4, 2)), 0, 0
+    out, fine, coarse, w = np.zeros((4, 2)), 0, 0, box[2] - box[0]
     for j in range(1, box[3] - box[1] - 1):
-        row, above, below = cls[j], cls[j - 1], cls[j + 1]
-        line, up, down = gray[box[1] + j], gray[box[1] + j - 1], gray[box[1] + j + 1]
-        for i in range(1, box[2] - box[0] - 1):
-            x, k = box[0] + i, row[i]
-            a, b, c = np.int32(line[x - 1]), np.int32(line[x]), np.int32(line[x + 1])
-            fine += (c - b) * (c - b)
-            coarse += (c - a) * (c - a)
-            if k == row[i - 1] and k == row[i + 1] and k == above[i] and k == below[i]:
-                if k == 0 or k == 3:
-                    n = 2 if k == 0 else 3
-                    out[n, 0] += abs(a + c - 2 * b) + abs(np.int32(up[x]) + np.int32(down[x]) - 2 * b)
-                    out[n, 1] += 2
-                continue
-            side, over = (k >= 2) != (row[i - 1] >= 2), (k >= 2) != (above[i] >= 2)
-            if side and not over: out[0, 0] += abs(b - a); out[0, 1] += 1
-            if over and not side: out[1, 0] += abs(b - np.int32(up[x])); out[1, 1] += 1
+        k, before, after, above, below = cls[j, 1 : w - 1], cls[j, : w - 2], cls[j, 2:w], cls[j - 1, 1 : w - 1], cls[j + 1, 1 : w - 1]
+        y, x0, x1 = box[1] + j, box[0] + 1, box[2] - 1
+        line, left, right, up, down = gray[y, x0:x1], gray[y, x0 - 1 : x1 - 1], gray[y, x0 + 1 : x1 + 1], gray[y - 1, x0:x1], gray[y + 1, x0:x1]
+        f = c = across = down_ = paper = ink = np.int32(0)
+        n0 = n1 = n2 = n3 = np.int32(0)
+        for i in range(w - 2):  # No branches, so that the processor takes many pixels at once
+            b, l, r, u, d = np.int32(line[i]), np.int32(left[i]), np.int32(right[i]), np.int32(up[i]), np.int32(down[i])
+            f += (r - b) * (r - b)
+            c += (r - l) * (r - l)
+            flat = (k[i] == before[i]) & (k[i] == after[i]) & (k[i] == above[i]) & (k[i] == below[i])
+            bent = abs(l + r - 2 * b) + abs(u + d - 2 * b)
+            p, q = np.int32(flat & (k[i] == 0)), np.int32(flat & (k[i] == 3))
+            side, over = (k[i] >= 2) != (before[i] >= 2), (k[i] >= 2) != (above[i] >= 2)
+            s, o = np.int32(side & (not over)), np.int32(over & (not side))
+            paper += p * bent
+            ink += q * bent
+            across += s * abs(b - l)
+            down_ += o * abs(b - u)
+            n0 += s
+            n1 += o
+            n2 += p
+            n3 += q
+        fine += f
+        coarse += c
+        out[0, 0] += across
+        out[1, 0] += down_
+        out[2, 0] += paper
+        out[3, 0] += ink
+        out[0, 1] += n0
+        out[1, 1] += n1
+        out[2, 1] += 2 * n2
+        out[3, 1] += 2 * n3
     for n in range(4): out[n, 0] /= max(out[n, 1], 1)
     out[2:, 0] *= np.sqrt(np.pi / 2) / np.sqrt(6.0)
     return out, fine / max(coarse, 1)
@@ -147,14 +167,17 @@ def _steps(gray, box, cls):
 @_jit
 def _grain(gray, x0, y0, x1, y1, low):
     "Standard deviation of the noise where five pixels are lighter than `low`; and how many times it was looked at"
-    total, n = 0, 0
+    total, n, cut, x0, x1 = 0, 0, np.int32(np.ceil(low)), max(x0, 1), min(x1, gray.shape[1] - 1)
     for y in range(max(y0, 1), min(y1, gray.shape[0] - 1)):
-        line, up, down = gray[y], gray[y - 1], gray[y + 1]
-        for x in range(max(x0, 1), min(x1, gray.shape[1] - 1)):
-            if line[x] < low or line[x - 1] < low or line[x + 1] < low or up[x] < low or down[x] < low: continue
-            b = 2 * np.int32(line[x])
-            total += abs(np.int32(line[x - 1]) + np.int32(line[x + 1]) - b) + abs(np.int32(up[x]) + np.int32(down[x]) - b)
-            n += 2
+        line, left, right, up, down = gray[y, x0:x1], gray[y, x0 - 1 : x1 - 1], gray[y, x0 + 1 : x1 + 1], gray[y - 1, x0:x1], gray[y + 1, x0:x1]
+        bent = seen = np.int32(0)
+        for i in range(x1 - x0):
+            b, l, r, u, d = np.int32(line[i]), np.int32(left[i]), np.int32(right[i]), np.int32(up[i]), np.int32(down[i])
+            pale = np.int32((b >= cut) & (l >= cut) & (r >= cut) & (u >= cut) & (d >= cut))
+            bent += pale * (abs(l + r - 2 * b) + abs(u + d - 2 * b))
+            seen += pale
+        total += bent
+        n += 2 * seen
     return np.sqrt(np.pi / 2) / np.sqrt(6.0) * total / max(n, 1), n
 
 # %% ../../nbs/images/15_strokes.ipynb #fb4f94db
@@ -162,19 +185,19 @@ def _grain(gray, x0, y0, x1, y1, low):
 def _soften(gray, box, r, soft, sums):
     "Fill `soft` with the means over squares of side 2 r + 1 within the window, `r` px less on each side"
     h, w, area = box[3] - box[1] - 2 * r, box[2] - box[0], (2 * r + 1) ** 2
+    part, half, share = gray[box[1] : box[3], box[0] : box[2]], area // 2 + 0.5, 1 / area  # The half keeps whole quotients whole
     sums[:w] = 0
-    for y in range(box[1], box[1] + 2 * r):
-        line = gray[y]
-        for i in range(w): sums[i] += line[box[0] + i]
+    for y in range(2 * r):
+        for i in range(w): sums[i] += part[y, i]
     for j in range(h):
-        new, old, row, total = gray[box[1] + j + 2 * r], gray[box[1] + j], soft[j], 0
-        for i in range(w): sums[i] += new[box[0] + i]
+        new, old, row, total = part[j + 2 * r], part[j], soft[j], 0
+        for i in range(w): sums[i] += new[i]
         for i in range(2 * r): total += sums[i]
         for i in range(w - 2 * r):
             total += sums[i + 2 * r]
-            row[i] = (total + area // 2) // area
+            row[i] = int((total + half) * share)
             total -= sums[i]
-        for i in range(w): sums[i] -= old[box[0] + i]
+        for i in range(w): sums[i] -= old[i]
     return np.array([0, 0, w - 2 * r, h])
 
 # %% ../../nbs/images/15_strokes.ipynb #46ad1bcd
