@@ -8,8 +8,10 @@ import pytest
 from ocr_quality import synth
 from ocr_quality.core import ModelError
 from ocr_quality.images import glyphs
-from ocr_quality.images.glyphs import GROUPS, MOST, SIDE, Glyphs, letter_boxes, load_glyphs, orientation, patches, recognise
+from ocr_quality.images.glyphs import GROUPS, Glyphs, load_glyphs, orientation, recognise
 from ocr_quality.images.ink import Ink
+from ocr_quality.images.letter_patches import MOST, SIDE, letter_boxes, patches
+from ocr_quality.images.model_file import load_model, save_model
 
 FIELDS = list(Glyphs.__dataclass_fields__)
 RNG = np.random.default_rng(0)
@@ -117,20 +119,24 @@ def test_patches_know_neither_shadow_nor_contrast(page):
     assert a.shape == (40, SIDE, SIDE) and np.abs(a - b).mean() < 0.05
 
 
-@pytest.mark.parametrize("harm", ["cut", "number", "text", "empty"])
-def test_damaged_weights_are_refused(tmp_path, harm):
+@pytest.mark.parametrize("harm, said", [("cut", "damaged or foreign"), ("text", "damaged or foreign"), ("empty", "damaged or foreign"),
+                                        ("number", "checksum"), ("other", glyphs.GLYPH_MODEL)])
+def test_damaged_and_foreign_weights_are_refused(tmp_path, harm, said):
     good = glyphs.files("ocr_quality") / "images/data/glyphs.npz"
     path = tmp_path / "glyphs.npz"
     data = good.read_bytes()
     if harm == "cut": path.write_bytes(data[: len(data) // 2])
     if harm == "text": path.write_text("no weights")
     if harm == "empty": path.write_bytes(b"")
-    if harm == "number":
+    if harm in ("number", "other"):
         with np.load(good) as f: model = dict(f)
         model["bias4"][0] += 1
-        np.savez(path, **model)
-    with pytest.raises(ModelError, match="recogniser") as e: load_glyphs(path)
-    assert "\n" not in str(e.value) and "install the package anew" in str(e.value)
+    if harm == "number": np.savez(path, **model)
+    if harm == "other":
+        arrays, text = load_model(good, glyphs.FORMAT, "recipe")
+        save_model(path, glyphs.FORMAT, arrays | {"bias4": model["bias4"]}, recipe=text["recipe"])
+    with pytest.raises(ModelError, match=said) as e: load_glyphs(path)
+    assert "\n" not in str(e.value) and "install ocr_quality again" in str(e.value)
 
 
 def test_weights_are_small_and_tell_their_recipe():

@@ -21,8 +21,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ocr_quality.images.glyphs import GLYPH_MODEL, GROUPS, PARTS, SIDE, checksum, classify, letter_boxes, load_glyphs, patches, recut
+from ocr_quality.images.glyphs import FORMAT, GLYPH_MODEL, GROUPS, PARTS, classify, load_glyphs
 from ocr_quality.images.ink import Ink
+from ocr_quality.images.letter_patches import SIDE, letter_boxes, patches, recut
+from ocr_quality.images.model_file import save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "ocr_quality/images/data/glyphs.npz"
@@ -256,12 +258,11 @@ def main():
     model |= middles(model, x, y)
     for some in (taught, other): report(wide(model), *draw(2, some, 80))
     names = hashlib.sha256(" ".join(sorted(taught)).encode()).hexdigest()[:12]
-    model["recipe"] = np.array(json.dumps({"tool": "tools/glyphs.py", "sheets": args.sheets, "epochs": args.epochs, "seed": 1, "patches": len(x),
-                                           "fonts": len(taught), "fonts_sha256": names, "apart": APART, "classes": GROUPS}, ensure_ascii=False))
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(TARGET, **model)
+    recipe = json.dumps({"tool": "tools/glyphs.py", "sheets": args.sheets, "epochs": args.epochs, "seed": 1, "patches": len(x),
+                         "fonts": len(taught), "fonts_sha256": names, "apart": APART, "classes": GROUPS}, ensure_ascii=False)
+    sha = save_model(TARGET, FORMAT, model, recipe=recipe)
     print(f"wrote {TARGET.relative_to(ROOT)}, {TARGET.stat().st_size} bytes, {time.time() - started:.0f} s")
-    print(f"{GLYPH_MODEL.split(':')[0]}:{checksum(model)[:12]}  (sha256 {checksum(model)}): write it into GLYPH_MODEL")
+    print(f"{GLYPH_MODEL.split(':')[0]}:{sha[:12]}  (sha256 {sha}): write it into GLYPH_MODEL")
 
 
 if __name__ == "__main__": main()

@@ -82,7 +82,8 @@ _SQUARES = _squares()
 def _classes(gray, box, paper, ink, cls):
     "Fill `cls` with the classes of the window's pixels; how often each square of two by two occurs, `(256,)`"
     count = np.zeros((2, 256), np.int64)
-    a, b, c = np.int32(np.ceil(ink + 0.25 * (paper - ink))), np.int32(np.ceil(ink + 0.5 * (paper - ink))), np.int32(np.ceil(ink + 0.75 * (paper - ink)))
+    step = paper - ink
+    a, b, c = np.int32(np.ceil(ink + 0.25 * step)), np.int32(np.ceil(ink + 0.5 * step)), np.int32(np.ceil(ink + 0.75 * step))
     for j in range(box[3] - box[1]):
         row, y = cls[j], gray[box[1] + j, box[0] : box[2]]
         for i in range(y.size): row[i] = np.uint8(y[i] < a) + np.uint8(y[i] < b) + np.uint8(y[i] < c)
