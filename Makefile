@@ -10,7 +10,8 @@ help:
 	@echo "make test    install everything, then prove everything"
 	@echo "make lab     JupyterLab on the notebooks"
 	@echo "make bench   speed and memory beside the rivals, in an environment of its own"
-	@echo "make legibility  pages, OCR runs, model and proof of the expected error, some three hours on two cores"
+	@echo "make legibility  pages, OCR runs, model and proof of the expected error, some three hours on two cores;"
+	@echo "             SCANS=folder proves it on scans with NAME.gt.txt too, SHOW=folder says what the gate makes of other pictures"
 	@echo "make kats    an environment for Kats' CUSUM, the optional comparison in the tutorial"
 
 # uv, where pip can bring it, installs in seconds; plain pip does the same, slower.
@@ -50,14 +51,14 @@ bench:
 	$(call install,.venv-bench,opencv-contrib-python-headless)
 	.venv-bench/bin/python benchmarks/run.py
 
-# Pages, 6,000 readings by Tesseract, signs, model, reasons and proof; taken up again where it stopped. SCANS=folder adds scanned pages with NAME.gt.txt to the proof, SHOW=folder what the gate says of other pictures.
+# Pages, 6,000 readings by Tesseract, signs, model, reasons and proof; taken up again where it stopped. The recogniser of letters is taught by tools/glyphs.py.
 legibility: .venv/all.done
 	.venv/bin/python tools/legibility_data.py --out .legibility
 	$(if $(SCANS),.venv/bin/python tools/legibility_data.py --out .legibility --real $(SCANS))
 	.venv/bin/python tools/legibility_table.py .legibility
 	.venv/bin/python tools/legibility_fit.py .legibility/table.parquet
 	.venv/bin/python tools/legibility_reasons.py .legibility/table.parquet ocr_quality/images/data/reasons.npz
-	.venv/bin/python tools/legibility_proof.py .legibility/table.parquet --splits a,b,c,d,f --out nbs/tutorials/legibility_proof.json $(if $(SHOW),--show $(SHOW))
+	.venv/bin/python tools/legibility_proof.py .legibility/table.parquet --splits a,b,c,d,e,f --out nbs/tutorials/legibility_proof.json $(if $(SHOW),--show $(SHOW))
 
 kats:
 	$(call venv,.venv)

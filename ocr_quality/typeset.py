@@ -215,14 +215,15 @@ def typeset(
     font: str | None = None,  # One of `FONTS`; None: drawn among those installed
     point: float | None = None,  # Size of running text, 6 to 16 points
     dpi: float | None = None,  # Pixels an inch, 100 to 400
-) -> TypesetPage:  # At most about 3 megapixels, some 250 to 900 letters
-    "Set a page as a good scanner would deliver it; `PageError` for an unknown layout, or a font that is unknown or not installed"
+) -> TypesetPage:  # Usually below 3 megapixels, up to some 12 at 16 points and 400 dpi; some 250 to 900 letters
+    "Set a page as a good scanner would deliver it; `PageError` for an unknown layout, a font unknown or not installed, or a size out of range"
     rng = np.random.default_rng([seed, 6])
     drawn = (list(LAYOUTS)[seed % len(LAYOUTS)], _pick(rng, list(installed_fonts())),
              round(float(rng.uniform(6, 13) if rng.random() < 0.8 else rng.uniform(12, 16)), 1),
              int(rng.choice((100, 150, 200, 240, 300, 400), p=(0.05, 0.18, 0.3, 0.2, 0.24, 0.03))))
     layout, font, point, dpi = (d if given is None else given for given, d in zip((layout, font, point, dpi), drawn))
     if layout not in LAYOUTS: raise PageError(f"typeset: expected a layout of {', '.join(LAYOUTS)}, got {layout!r}")
+    if not (6 <= point <= 16 and 100 <= dpi <= 400): raise PageError(f"typeset: expected 6 to 16 points at 100 to 400 dpi, got {point:g} at {dpi:g}")
     set_, narrow, wide = LAYOUTS[layout]
     em, margin = point * dpi / 72, float(rng.uniform(1.5, 4))
     s = _Setter(rng, font, em, int(rng.integers(10, 80)), float(rng.uniform(narrow, wide)) * _length_factor(font), float(rng.uniform(1.2, 1.7)))

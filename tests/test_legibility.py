@@ -90,11 +90,9 @@ def test_upside_down_and_sideways_pages_are_found_or_unknown(letter):
     assert plain.turn in (0, None) and plain.expected_cer < 0.15
     for quarters in (1, 2, 3):
         a = stated(turned(letter, quarters))
-        assert a.turn in (90 * quarters, None)
-        if not a.turn: continue
+        assert a.turn == 90 * quarters
         assert a.expected_cer >= 0.9 and a.upright < 0.15 and a.reasons[0].name == "turned"
         assert gate(turned(letter, quarters), 0.15).repair == f"rotate {a.turn}"
-    assert stated(turned(letter, 2)).turn == 180
 
 
 def test_floats_and_bits_are_pages_like_any_other(letter):
@@ -142,7 +140,7 @@ def test_gate(letter):
     bad = degrade(letter, "blur", 1, seed=1)
     assert gate(bad, 0.02, 0.1).action == "rescan" and gate(bad, 0.0, 1.0).action in ("human", "repair")
     crooked = gate(rotate(letter, 8), 0.0, 0.9)
-    assert crooked.action in ("repair", "human") and (not crooked.repair or crooked.after.expected_cer < crooked.legibility.expected_cer)
+    assert crooked.action == "repair" and crooked.repair.startswith("deskew") and crooked.after.expected_cer < crooked.legibility.expected_cer
     assert gate(np.full((900, 700), 250, np.uint8), blank="pass").action == "pass"
     assert gate(np.zeros((900, 700), np.uint8)).action == "rescan"
     for wrong in ((0.5, 0.1), (-0.1, 0.5), (0.1, 1.1), (math.nan, 0.5)):

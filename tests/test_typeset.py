@@ -52,9 +52,10 @@ def test_a_font_that_is_not_here_is_named_with_its_package():
     with pytest.raises(PageError, match=FONTS[lacking]): typeset(0, font=lacking)
 
 
-@pytest.mark.parametrize("bad", [{"layout": "poem"}, {"font": "Papyrus"}])
-def test_unknown_names_are_refused(bad):
-    with pytest.raises(PageError, match="expected a"): typeset(0, **bad)
+@pytest.mark.parametrize("bad", [{"layout": "poem"}, {"font": "Papyrus"}, {"point": 0}, {"point": 40}, {"dpi": 72}, {"dpi": 1200},
+                                 {"dpi": float("nan")}])
+def test_unknown_names_and_sizes_out_of_range_are_refused(bad):
+    with pytest.raises(PageError, match="typeset: expected "): typeset(0, **bad)
 
 
 def test_matplotlibs_fonts_are_always_there(): assert set(OWN) <= set(installed_fonts())

@@ -1,6 +1,7 @@
 """Pages under damage with the errors an OCR makes on them: plan, pictures and readings, page by page, to be taken up again where it stopped."""
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -17,11 +18,11 @@ import pandas as pd  # noqa: E402
 from rapidfuzz.distance import Levenshtein  # noqa: E402
 
 from ocr_quality.core import OcrError  # noqa: E402
-from ocr_quality.damage import FAMILIES, damage_chain  # noqa: E402
+from ocr_quality.damage import FAMILIES, damage, damage_chain  # noqa: E402
 from ocr_quality.images.ink import Ink  # noqa: E402
-from ocr_quality.images.ocr import ocr  # noqa: E402
+from ocr_quality.images.ocr import engine_info, ocr  # noqa: E402
 from ocr_quality.images.text_errors import normalise, text_errors  # noqa: E402
-from ocr_quality.typeset import typeset  # noqa: E402
+from ocr_quality.typeset import FONTS, installed_fonts, typeset  # noqa: E402
 
 PSM, COMPOSITES, MOST_CLEAN = 6, 3, 0.25  # One block of text; chains of two or three families a page; error of a scan that is taken, undamaged
 GOLDEN = 0.6180339887
@@ -114,6 +115,26 @@ def real(out: Path, k: int, path: Path, lang: str):
     run_page(out, k, label, *cut, letter, about, lang)
 
 
+def made_by(lang: str) -> dict:
+    "What pictures and readings depend on: a digest of a page and of its damages, the mode of reading, and the engine"
+    page = typeset(0, "letter", "DejaVuSans", 9, 150)
+    seen = [page.gray, *(damage(page.gray[:240, :320], f, 0.5, 1, page.x_height_px) for f in FAMILIES)]
+    digest = hashlib.sha256(page.text.encode() + b"".join(np.ascontiguousarray(g).tobytes() for g in seen)).hexdigest()
+    engine = engine_info(lang)
+    return {"pictures": digest, "psm": PSM, "engine": engine["version"], lang: {f["name"]: f["sha256"] for f in engine["files"]}}
+
+
+def check_place(out: Path, lang: str):
+    "Stop where fonts are lacking, or where `out` holds pictures and readings that were made otherwise"
+    if gone := [f for f in FONTS if f not in installed_fonts()]:
+        sys.exit(f"expected all {len(FONTS)} fonts, lacking {', '.join(gone)}; apt install {' '.join(sorted({FONTS[f] for f in gone}))}")
+    note, made = out / "made.json", made_by(lang)
+    before = json.loads(note.read_text(encoding="utf-8")) if note.exists() else made
+    if other := [k for k in made if before.get(k, made[k]) != made[k]]:
+        sys.exit(f"expected in {out} pictures and readings made as today, got others ({', '.join(other)}); take another folder, or delete this one")
+    note.write_text(json.dumps(before | made, indent=1), encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(".legibility"))
@@ -125,6 +146,7 @@ def main():
     a = parser.parse_args()
     for folder in ("rows", "images"): (a.out / folder).mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
+    check_place(a.out, a.lang if a.real else "eng")
     with ProcessPoolExecutor(a.jobs) as pool:
         texts = sorted(a.real.glob("*.gt.txt")) if a.real else []
         scans = [next(q for q in a.real.glob(f"{p.name.removesuffix('.gt.txt')}.*") if q.suffix != ".txt") for p in texts]

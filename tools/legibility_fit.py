@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ocr_quality.images.error_map import fit_conformal, fit_isotonic
+from ocr_quality.images.glyphs import GLYPH_MODEL
 from ocr_quality.images.signs import SIGNS
 from ocr_quality.images.trees import Predictor, Trees, average, save_predictor
 
 ROOT = Path(__file__).resolve().parent.parent
-KEYS = """page image layout font letters_of source family group severity parts cer cer_raw bag chars point dpi x_height_px""".split()
+KEYS = """page image layout font letters_of source family group severity parts cer cer_raw bag chars point dpi x_height_px no_text""".split()
 OURS = ("f_", "g_", "c_")  # Beginnings of the columns that are features of ours
 
 
@@ -186,6 +187,12 @@ def digest(table):
     return hashlib.sha256(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes()).hexdigest()
 
 
+def origin(path):
+    "For the recipe: the recogniser whose signs a table holds, and how the pictures and readings beside it were made"
+    note = Path(path).with_name("made.json")
+    return {"glyphs": GLYPH_MODEL, "made": json.loads(note.read_text(encoding="utf-8")) if note.exists() else None}
+
+
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("table", type=Path)
@@ -199,7 +206,7 @@ def main(argv=None):
     features = tuple(json.loads(a.features.read_text())) if a.features else tuple(feature_columns(table))
     model = Boosting(features, json.loads(a.signs.read_text()) if a.signs else {f: SIGNS[f][0] for f in features if f in SIGNS})
     model = replace(model, seeds=a.seeds)
-    recipe = json.dumps({"table": digest(table), "rows": len(table), "pages": table.page.nunique(), "model": repr(model)})
+    recipe = json.dumps({"table": digest(table), "rows": len(table), "pages": table.page.nunique(), "model": repr(model)} | origin(a.table))
     made = save_predictor(fit_predictor(model, table, version="1", recipe=recipe), a.out)
     print(f"{a.out}: {a.out.stat().st_size / 1e6:.2f} MB, {len(made.trees.roots)} trees, sha256 {made.checksum}")
 

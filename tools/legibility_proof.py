@@ -19,28 +19,33 @@ from pathlib import Path
 import cv2
 import legibility_figures as figs
 import legibility_fit as lf
+import legibility_reasons as lr
 import numpy as np
 import pandas as pd
 
-from ocr_quality.images.error_map import fit_conformal, fit_isotonic
+from ocr_quality.images.error_map import FLOOR, Isotonic, fit_isotonic
 from ocr_quality.images.gate import gate
+from ocr_quality.images.legibility import shipped_predictor
+from ocr_quality.images.recalibrate import refit
 from ocr_quality.images.signs import SIGNS
 
 SPLITS = {"a": "page held out", "b": "family held out", "b'": "group of families held out", "c": "page and family held out",
-          "c'": "page and group held out", "d": "composites, page held out", "f": "real pages, family held out", "f'": "real pages, group held out",
+          "c'": "page and group held out", "d": "composites, page held out", "e": "composites on real pages, of known families",
+          "f": "real pages, family held out", "f'": "real pages, group held out",
           "f+": "real pages, family held out, with a map of their own", "f'+": "real pages, group held out, with a map of their own"}
 AIMS = {"srocc": 0.80, "within_page": 0.90, "middle": 0.60}
 
 
 def folds(table, split, k=5):
     """Pairs of masks over the rows of `table`: what may be taught, what is tested; each row is tested once at most. A composite is taught only where
-    none of its families is held out, and is tested in "d", "f" and "f'" alone"""
+    none of its families is held out, and is tested in "d" and "e" alone"""
     synth = (table.source == "synth").to_numpy() if "source" in table else np.ones(len(table), bool)
     family, page = table.family.to_numpy(), lf.page_folds(table, k)
     single, group = family != "composite", (table["group"] if "group" in table else table.family).to_numpy()
     held = group if split.endswith("'") else family
     members = {h: frozenset(family[(held == h) & single]) for h in pd.unique(held[single])}
     if split == "a": yield from ((synth & (page != i), synth & single & (page == i)) for i in range(k))
+    elif split == "e": yield synth & single, ~synth & ~single
     elif split == "d": yield from ((synth & single & (page != i), synth & ~single & (page == i)) for i in range(k))
     else:
         for h, names in members.items():
@@ -49,7 +54,6 @@ def folds(table, split, k=5):
             if split[0] == "b": yield teach, synth & mine
             elif split[0] == "f": yield teach, ~synth & mine
             else: yield from ((teach & (page != i), synth & mine & (page == i)) for i in range(k))
-        if split[0] == "f": yield synth & single, ~synth & ~single
 
 
 # ---- predictors: from (rows to learn, rows to tell) to columns `expected` and, where there is one, `low` and `high`
@@ -107,14 +111,15 @@ def rival_score(table, column):
     return pd.Series(-v if r < 0 else v, table.index)
 
 
-def remapped(rows, k=5, level=0.9):
-    "`rows` as a house sees them that has calibrated: map and interval learnt from their own pages, each page from the others"
-    fold, out = lf.page_folds(rows, k), rows.copy()
+def remapped(rows, k=5):
+    "`rows` as a house sees them that has calibrated (`recalibrate.refit`): map and interval learnt from its own pages, each page from the others"
+    fold, out, plain = lf.page_folds(rows, k), rows.copy(), np.array([FLOOR, 1 - FLOOR])
+    told = replace(shipped_predictor(), isotonic=Isotonic(plain, plain))
     for i in range(k):
         learn, tell = rows[fold != i], fold == i
-        iso = fit_isotonic(learn.expected, learn.cer, lf.page_weights(learn))
-        conformal, e = fit_conformal(iso.apply(learn.expected), learn.cer, learn.page, level), iso.apply(rows.expected[tell])
-        out.loc[tell, "expected"], (out.loc[tell, "low"], out.loc[tell, "high"]) = e, conformal.interval(e)
+        own = refit(told, *(learn[c].to_numpy() for c in ("expected", "cer", "page")))
+        e = own.isotonic.apply(rows.expected[tell])
+        out.loc[tell, "expected"], (out.loc[tell, "low"], out.loc[tell, "high"]) = e, own.conformal.interval(e)
     return out
 
 
@@ -175,7 +180,7 @@ def described(ours, scores, split, draws=figs.DRAWS):
     W, array = figs.draw_pages(page.max() + 1, draws), {c: ours[c].to_numpy(float) for c in ("cer", "expected", "low", "high")}
     family = ours.family.to_numpy(str)
     if "x_height_px" in ours: ours = ours.assign(height=pd.cut(ours.x_height_px, (0, 8, 10, 12, 15, 20, 30, 999)))
-    worst = [by(ours, c) for c in ("family", "group", "layout", "font", "letters_of", "height") if c in ours]
+    worst = [by(ours, c) for c in ("family", "group", "layout", "font", "letters_of", "height", "no_text") if c in ours]
     return {"figures": figures, "ahead": ahead, "by": pd.concat(worst, ignore_index=True).assign(**keys),
             "coverage": figs.coverage(array["cer"], array["low"], array["high"], page, family, W).assign(**keys),
             "batches": figs.batch_means(array["cer"], array["expected"], page, family).assign(**keys), "predictions": ours.assign(**keys)}
@@ -192,7 +197,7 @@ def states(folder):
     return counted.rename("pictures").reset_index()
 
 
-TOLD = "split page layout font letters_of source family severity cer chars x_height_px expected low high".split()  # Columns of predictions to keep
+TOLD = "split page layout font letters_of source family severity cer chars x_height_px no_text expected low high".split()  # To keep
 FRAMES = "figures", "ahead", "by", "coverage", "batches", "predictions"
 
 
@@ -203,10 +208,17 @@ def protocol(table, model, splits=tuple(s for s in SPLITS if "+" not in s), draw
     return {name: pd.concat([d[name] for d in done if d], ignore_index=True) for name in FRAMES}
 
 
+def provenance(table, path):
+    "What the figures rest on: digests of the rows that models learn from, and of the one shipped; the recogniser of letters; how the table was made"
+    rows, shares = lf.ready(table), lr.prepared(table)
+    return {"model_rows": lf.digest(rows[rows.source == "synth"]), "reasons_rows": lr.digest_of(shares[shares.source == "synth"]),
+            "model": shipped_predictor().checksum} | lf.origin(path)
+
+
 def headline(found):
     "The aims, and how far each was reached: split, figure, value, low, high, aim; coverage is to be within 0.05 of its aim, the others above it"
     f = found["figures"]
-    f = f[(f.predictor == "legibility") & f.figure.isin(AIMS) & f.split.isin(["a", "c", "d", "f"]) & f.value.notna()]
+    f = f[(f.predictor == "legibility") & f.figure.isin(AIMS) & f.split.isin(["a", "c", "d", "e", "f"]) & f.value.notna()]
     rows = [dict(split=r.split, figure=r.figure, value=r.value, low=r.low, high=r.high, aim=AIMS[r.figure]) for r in f.itertuples()]
     a = found["ahead"]
     if len(a): rows += [dict(split=r.split, figure="srocc above refitted BRISQUE", value=r.value, low=r.low, high=r.high, aim=0.25)
@@ -233,7 +245,7 @@ def main(argv=None):
     features = json.loads(a.features.read_text()) if a.features else lf.feature_columns(table)
     model = lf.Boosting(tuple(features), json.loads(a.signs.read_text()) if a.signs else {f: SIGNS[f][0] for f in features if f in SIGNS})
     found = protocol(table, model, a.splits.split(","), 200 if a.quick else figs.DRAWS, a.pages)
-    found["headline"] = headline(found)
+    found |= {"headline": headline(found), "reasons": lr.protocol(table)}
     if a.show: found["states"] = states(a.show)
     with pd.option_context("display.width", 200, "display.max_rows", 999, "display.float_format", "{:.3f}".format):
         print(found["headline"].to_string(index=False))
@@ -246,7 +258,8 @@ def main(argv=None):
     keep = {k: v for k, v in found.items() if k != "predictions"}
     told = found["predictions"]
     told[[c for c in TOLD if c in told]].to_parquet(a.out.with_suffix(".parquet"), index=False, compression="zstd")
-    a.out.write_text(json.dumps({"table": lf.digest(table), "rows": len(table), "pages": int(table.page.nunique()), "model": repr(model)} |
+    a.out.write_text(json.dumps({"table": lf.digest(table), "rows": len(table), "pages": int(table.page.nunique()), "model": repr(model),
+                                 "provenance": provenance(table, a.table)} |
                                 {k: json.loads(v.round(5).to_json(orient="records")) for k, v in keep.items()}, indent=1))
 
 

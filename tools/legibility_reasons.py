@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from legibility_fit import digest, page_folds
+from legibility_fit import digest, origin, page_folds
 
 from ocr_quality.images.reasons import FONT, REASONS, Shares, reasons, save_shares
 from ocr_quality.images.signs import SIGNS
@@ -24,9 +24,9 @@ TREES, LEAVES, LEAST, SHARE = 40, 200, 3, 0.3  # Trees, leaves of each, rows of 
 SMALL = 9.0  # Height of x, px, below which an undamaged page's error is put down to small text
 
 
-def prepared(path):
-    "The table with `chain` as a dict, `base` (error of the undamaged page) and `rise` (what the damage added)"
-    t = pd.read_parquet(path).reset_index(drop=True)
+def prepared(table):
+    "`table` with `chain` as a dict, `base` (error of the undamaged page) and `rise` (what the damage added)"
+    t = table.reset_index(drop=True)
     t["chain"] = [json.loads(c) if isinstance(c, str) else dict(c or {}) for c in t.chain]
     t["cer"] = t.cer.clip(0, 1)
     t["base"] = t.page.map(t[t.family == "clean"].drop_duplicates("page").set_index("page").cer).fillna(0)
@@ -34,11 +34,16 @@ def prepared(path):
     return t[t.family.isin({"clean", "composite"} | set(OF))].reset_index(drop=True)
 
 
+def digest_of(t):
+    "Of what the forest learns from prepared rows"
+    return digest(t.assign(chain=t.chain.map(json.dumps)))
+
+
 def features_of(t): return tuple(c for c in t if c in SIGNS and t[c].notna().mean() > 0.5)
 
 
 def costs(t):
-    "What each family costs at severities 0, 0.1 to 1: medians of rows with it alone, made to rise"
+    "What each family costs at severities 0, 0.1 to 1: means of rows with it alone, nearer ones more, made to rise"
     at, out = np.linspace(0, 1, 11), {}
     for family in OF:
         one = t[t.family == family]
@@ -111,22 +116,28 @@ def held_out(t, features, k=5):
     return out
 
 
-def report(names, t, title):
-    "Print how often the true reason is among the first, and which were taken for it"
+def judged(names, t, pages):
+    """How often the true reason is among the first: frame of `pages` (which they are), name (a family; "one damage"; "composites"; "undamaged", where
+    any reason counts), rows, first and first_two (shares of them)"""
     at = np.flatnonzero(single(t))
-    true, mine = t.family.to_numpy()[at], [names[i] for i in at]
-    first, two = (np.array([OF[f] in m[:n] for f, m in zip(true, mine)]) for n in (1, 2))
-    print(f"{title}: {len(at)} pages of one damage; true reason first {first.mean():.3f}, among the first two {two.mean():.3f}")
-    print(pd.DataFrame({"family": true, "n": 1, "first": first, "two": two}).groupby("family").agg({"n": "sum", "first": "mean", "two": "mean"})
-          .sort_values("two").round(2).T.to_string())
-    print(pd.crosstab(pd.Series(true, name="family"), pd.Series([m[0] if m else "-" for m in mine], name="first")).to_string())
-    calm = t.index[(t.cer < 0.02)]
-    print(f"pages of error below 0.02 with a reason: {sum(bool(names[i]) for i in calm)} of {len(calm)}; undamaged pages with one: "
-          f"{sum(bool(names[i]) for i in t.index[t.family == 'clean'])} of {(t.family == 'clean').sum()}")
-    many = t.index[(t.family == "composite") & (t.cer > 0.1)]
-    hit = [bool(set(names[i][:1]) & {OF[f] for f in t.chain[i]}) for i in many]
-    if hit: print(f"composites: the first reason is one of theirs in {np.mean(hit):.3f} of {len(hit)}")
-    return two.mean()
+    one = pd.DataFrame({"name": t.family.to_numpy()[at], "rows": 1} | {k: [OF[f] in names[i][:n] for i, f in zip(at, t.family.to_numpy()[at])]
+                                                                      for k, n in (("first", 1), ("first_two", 2))})
+    out = [one.assign(name="one damage").groupby("name").agg({"rows": "sum", "first": "mean", "first_two": "mean"}),
+           one.groupby("name").agg({"rows": "sum", "first": "mean", "first_two": "mean"}).sort_values("first_two")]
+    for name, rows in (("composites", (t.family == "composite") & (t.cer > 0.1)), ("undamaged", t.family == "clean")):
+        named = [bool(names[i]) if name[0] == "u" else bool(set(names[i][:1]) & {OF[f] for f in t.chain[i]}) for i in t.index[rows]]
+        if named: out.append(pd.DataFrame({"rows": len(named), "first": np.mean(named)}, index=[name]))
+    return pd.concat(out).rename_axis("name").reset_index().assign(pages=pages)
+
+
+def protocol(table):
+    "Reasons of typeset pages held out, and of real pages, never taught from: frame as of `judged`"
+    t = prepared(table)
+    real, t = (t[t.source == s].reset_index(drop=True) for s in ("real", "synth"))
+    features = features_of(t)
+    out = [judged(held_out(t, features), t, "pages held out")]
+    if len(real): out.append(judged(said(taught(t, features), real), real, "real pages, never taught from"))
+    return pd.concat(out, ignore_index=True)
 
 
 def main(argv=None):
@@ -134,17 +145,16 @@ def main(argv=None):
     p.add_argument("table", type=Path)
     p.add_argument("out", type=Path, nargs="?", default=ROOT / "ocr_quality/images/data/reasons.npz")
     a = p.parse_args(argv)
-    t = prepared(a.table)
-    real = t[t.source == "real"].reset_index(drop=True)
+    table = pd.read_parquet(a.table)
+    t = prepared(table)
     t = t[t.source == "synth"].reset_index(drop=True)
     features = features_of(t)
-    recipe = json.dumps({"table": digest(t.assign(chain=t.chain.map(json.dumps))), "rows": len(t), "pages": t.page.nunique(),
-                         "forest": [TREES, LEAVES, LEAST, SHARE]})
+    recipe = json.dumps({"table": digest_of(t), "rows": len(t), "pages": t.page.nunique(), "forest": [TREES, LEAVES, LEAST, SHARE]} | origin(a.table))
     model = taught(t, features, recipe=recipe)
     sha = save_shares(model, a.out)
     print(f"{a.out}: {a.out.stat().st_size / 1e3:.0f} kB, {len(model.roots)} trees, {len(features)} signs, sha256 {sha}", flush=True)
-    report(held_out(t, features), t, "pages held out")
-    if len(real): report(said(model, real), real, "real pages, never taught from")
+    for pages, found in protocol(table).groupby("pages", sort=False):
+        print(f"{pages}\n{found.drop(columns='pages').round(3).to_string(index=False, na_rep='')}")
 
 
 if __name__ == "__main__": main()

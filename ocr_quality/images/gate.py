@@ -72,7 +72,7 @@ def _try(ink: Ink, found: Legibility) -> tuple[str, Legibility | None]:
 def gate(
     page: np.ndarray | Ink,  # Grey page, or its `Ink`
     pass_below: float = PASS_BELOW,  # Expected error rate, 0 to 1, up to which a page goes on to the OCR
-    rescan_above: float = RESCAN_ABOVE,  # Expected error rate from which it is scanned again; a human looks at what is between
+    rescan_above: float = RESCAN_ABOVE,  # Expected error rate above which it is scanned again; a human looks at what is between
     blank: Literal["pass", "human"] = "human",  # What becomes of a blank page: back sides may pass
 ) -> Decision:
     "What to do with a page; `SettingsError` for limits that make no sense"

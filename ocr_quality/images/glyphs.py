@@ -9,7 +9,6 @@ __all__ = ['GROUPS', 'GLYPH_MODEL', 'FORMAT', 'PARTS', 'CUT', 'EVERY', 'AGAIN', 
 # %% ../../nbs/images/24_glyphs.ipynb #cdb637be
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import numba as nb
@@ -19,7 +18,7 @@ from ..core import ModelError
 from .ink import Ink
 from .letter_patches import MOST, SIDE, letter_boxes, patches, recut
 from .letters import modal_height
-from .model_file import load_model
+from .model_file import load_model, shipped
 
 _jit = nb.njit(nogil=True, cache=True)
 
@@ -40,7 +39,7 @@ def load_glyphs(
     return {k: v.astype(np.float32) for k, v in arrays.items()} | {"recipe": text["recipe"]}
 
 @cache
-def _model() -> dict: return load_glyphs(files("ocr_quality") / "images/data/glyphs.npz")
+def _model() -> dict: return shipped("glyphs.npz", load_glyphs)
 
 @_jit
 def _windows(x, k, stride):

@@ -9,14 +9,13 @@ __all__ = ['REASONS', 'FONT', 'FORMAT', 'Cause', 'Shares', 'save_shares', 'load_
 # %% ../../nbs/images/28_reasons.ipynb #abbb5f42
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from numba import njit
 
 from ..core import ModelError
-from .model_file import load_model, save_model
+from .model_file import load_model, save_model, shipped
 
 # %% ../../nbs/images/28_reasons.ipynb #dbdb25f8
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Cause:
 _C = lambda families, *rest, **given: Cause(tuple(families.split()), *rest, **given)  # noqa: E731
 
 REASONS: dict[str, Cause] = {
-    "small": _C("small", "text is {x:.0f} px high", "scan at 300 dpi or more", ("f_height",)),
+    "small": _C("small", "text is {x:.0f} px high", "scan at 300 dpi or more", ("f_height", "f_height_over")),
     "coarse": _C("lowres", "scanned too coarsely and enlarged, edges are {x:.1f} of a letter", "scan at 300 dpi or more", ("f_edge",)),
     "blurred": _C("defocus", "blurred{where}, edges are {x:.1f} of a letter", "focus, or clean the glass", ("f_edge",), ("f_edge", 1)),
     "moved": _C("motion", "moved while it was taken, edges are {x:.1f} of a letter", "hold still, or scan", ("f_edge",)),
@@ -122,7 +121,7 @@ def load_shares(
 @cache
 def shipped_shares() -> Shares:
     "The forest that comes with the package"
-    return load_shares(files("ocr_quality.images") / "data/reasons.npz")
+    return shipped("reasons.npz", load_shares)
 
 # %% ../../nbs/images/28_reasons.ipynb #898afb97
 _DOWN = {"top third": (0, 1 / 3), "bottom third": (2 / 3, 1), "top half": (0, 1 / 2), "bottom half": (1 / 2, 1)}
@@ -169,9 +168,10 @@ def _told(name, weight, s) -> Reason:
     "The cause `name` in words"
     c, at, names = REASONS[name], s.tiles, tuple(s.names)
     where = where_worst(c.place[1] * at[..., names.index(c.place[0])], s.letters) if c.place[0] in names else ""
-    x = float(np.nansum([s.page[names.index(f)] for f in c.figure if f in names]))
+    figure = np.array([s.page[names.index(f)] for f in c.figure if f in names])
+    finding = f"{name}{{where}}" if c.figure and np.isnan(figure).all() else c.finding
     over = " over the " if name in ("shadow", "glare") else " in the "
-    return Reason(name, weight, f"{c.finding.format(x=x, where=where and over + where)}: {c.advice}", where)
+    return Reason(name, weight, f"{finding.format(x=np.nansum(figure), where=where and over + where)}: {c.advice}", where)
 
 @cache
 def _order(names, features) -> np.ndarray:

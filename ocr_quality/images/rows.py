@@ -77,8 +77,8 @@ def line_shapes(
     ink: Ink,  # Page with text
     tile: np.ndarray,  # `(n,)` tile in which each letter of `ink.letters` stands
     tiles: int,  # How many there are
-) -> np.ndarray:  # `(tiles + 1, 4)`, the last row for the page; NaN where there are too few letters or no lines
-    "Angle of the lines and its spread, degrees; their bend within six letters and the scatter of the feet, text heights"
+) -> np.ndarray:  # `(tiles + 1, 4)`, the last row for the page; where there are too few letters the page's angle, else NaN
+    "Angle of the lines and its spread, degrees; their bend within seven letters and the scatter of the feet, text heights"
     try: slope = float(np.tan(np.radians(ink.angle)))
     except MissingValue: return np.full((tiles + 1, 4), np.nan)
     box, height = ink.letters.astype(np.float64), ink.box_height

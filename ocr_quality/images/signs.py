@@ -23,7 +23,7 @@ _GLYPHS: dict[str, tuple[int, str]] = {  # Name: sign (+1: more of it raises the
     "g_energy": (-1, "familiarity, mean"), "g_energy_p10": (-1, "the same, lowest tenth"), "g_distance": (1, "from the middle of the class, median"),
     "g_distance_p90": (1, "the same, highest tenth"), "g_agree": (-1, "agreement with the reading under one threshold, mean"),
     "g_agree_p10": (-1, "the same, lowest tenth"), "g_kept": (-1, "share of letters read surely, and the same under one threshold"),
-    "g_stable": (-1, "stability under a shift, mean"), "g_cut": (0, "share cut from words run together")}
+    "g_stable": (-1, "stability under a shift and a change of contrast, mean"), "g_cut": (0, "share cut from words run together")}
 
 def _mean(a) -> float: return float(np.mean(a[np.isfinite(a)])) if np.isfinite(a).any() else np.nan
 

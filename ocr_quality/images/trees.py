@@ -156,6 +156,18 @@ def map_to_json(
     c["factor"] = c["factor"] if np.isfinite(c["factor"]) else None
     return json.dumps({"format": FORMAT, "model": p.checksum, "recipe": p.recipe, "isotonic": part(p.isotonic), "conformal": c})
 
+def _numbers(values) -> np.ndarray:
+    "A list as an array; `ValueError` where it is empty, or not of finite numbers"
+    a = np.array(values, float)
+    if a.ndim != 1 or not a.size or not np.isfinite(a).all(): raise ValueError
+    return a
+
+def _is_map(iso: Isotonic, con: Conformal) -> bool:
+    "Whether the map rises within 0 and 1, and the interval has widths along it"
+    return (iso.at.size == iso.value.size and con.at.size == con.below.size == con.above.size
+            and bool((np.diff(iso.at) > 0).all() and (np.diff(iso.value) >= 0).all() and iso.value[0] > 0 and iso.value[-1] < 1)
+            and bool((np.diff(con.at) > 0).all() and con.below.min() >= 0 and con.above.min() >= 0 and con.factor >= 0 and 0 < con.level < 1))
+
 def with_map(
     p: Predictor,  # Whose trees are kept
     text: str,  # From `map_to_json`
@@ -164,16 +176,17 @@ def with_map(
     "A model with another's map; `ModelError` where the text is no map, or was made for other trees"
     try:
         d = json.loads(text)
-        iso, c = Isotonic(*(np.array(d["isotonic"][k], float) for k in ("at", "value"))), d["conformal"]
-        con = Conformal(*(np.array(c[k], float) for k in ("at", "below", "above")), float(np.inf if c["factor"] is None else c["factor"]),
+        c, model, recipe = d["conformal"], str(d["model"]), str(d["recipe"])
+        iso = Isotonic(*(_numbers(d["isotonic"][k]) for k in ("at", "value")))
+        con = Conformal(*(_numbers(c[k]) for k in ("at", "below", "above")), float(np.inf if c["factor"] is None else c["factor"]),
                         float(c["level"]), int(c["pages"]))
-        if d["format"] != FORMAT or not len(iso.at) == len(iso.value) > 0 or not len(con.at) == len(con.below) == len(con.above) > 0: raise ValueError
+        if d["format"] != FORMAT or not _is_map(iso, con): raise ValueError
     except (ValueError, KeyError, TypeError) as e:
         raise ModelError(f"expected a map of {FORMAT!r} in {name}, got something else; make it again with ocr-quality calibrate-ocr") from e
-    if d["model"] != p.checksum:
-        raise ModelError(f"expected in {name} a map for the model {p.checksum[:12]}, got one for {d['model'][:12]}; make it again with "
+    if model != p.checksum:
+        raise ModelError(f"expected in {name} a map for the model {p.checksum[:12]}, got one for {model[:12]}; make it again with "
                          "ocr-quality calibrate-ocr")
-    return Predictor(p.trees, iso, con, p.version, str(d["recipe"]), p.checksum)
+    return Predictor(p.trees, iso, con, p.version, recipe, p.checksum)
 
 # %% ../../nbs/images/23_trees.ipynb #96242269
 def load_calibration(
