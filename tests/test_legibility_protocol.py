@@ -14,13 +14,16 @@ from ocr_quality.images.glyphs import GLYPH_MODEL
 from ocr_quality.images.legibility import shipped_predictor
 from ocr_quality.images.reasons import shipped_shares
 from ocr_quality.synth import page
+from ocr_quality.typeset import FONTS
 
 pytest.importorskip("sklearn.ensemble")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+import legibility_data as ld  # noqa: E402
 import legibility_figures as figs  # noqa: E402
 import legibility_fit as lf  # noqa: E402
 import legibility_proof as lp  # noqa: E402
+import legibility_reasons as lr  # noqa: E402
 
 FAMILIES = {"clean": "clean", "blur": "optics", "motion": "optics", "noise": "sensor", "jpeg": "compression", "faded": "print", "skew": "geometry"}
 
@@ -213,6 +216,31 @@ def test_pages_read_badly_even_when_clean_are_left_out():
     t["bag"] = t.cer
     t.loc[(t.page == "p2") & (t.family == "clean"), ["cer", "bag"]] = [0.2, 0.1]
     assert set(lf.ready(t).page) == {"p0", "p3"}
+
+
+def test_reasons_are_counted_on_pages_that_one_damage_made_worse():
+    rows = [("clean", {}, 0.0), ("defocus", {"defocus": 0.5}, 0.5), ("shadow", {"shadow": 0.5}, 0.4), ("jpeg", {"jpeg": 0.1}, 0.02),
+            ("composite", {"shadow": 0.5, "jpeg": 0.2}, 0.6)]
+    t = pd.DataFrame(rows, columns=["family", "chain", "cer"])
+    t = lr.prepared(t.assign(page="p", source="synth", chain=t.chain.map(json.dumps)))
+    got = lr.judged([["grain"], ["blurred"], ["dark", "shadow"], ["compressed"], ["moved"]], t, "all").set_index("name")
+    assert got.loc["one damage", ["rows", "first", "first_two"]].tolist() == [2, 0.5, 1.0]
+    assert got.loc["shadow", ["rows", "first", "first_two"]].tolist() == [1, 0.0, 1.0] and "jpeg" not in got.index
+    assert got.loc["composites", "first"] == 0 and got.loc["undamaged", "first"] == 1
+
+
+def test_readings_made_otherwise_and_lacking_fonts_stop_the_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(ld, "installed_fonts", lambda: dict.fromkeys(FONTS))
+    made = {"pictures": "a", "psm": 6, "engine": "5.3.0", "eng": {"eng.traineddata": "b"}}
+    monkeypatch.setattr(ld, "made_by", lambda lang: made)
+    ld.check_place(tmp_path, "eng")
+    ld.check_place(tmp_path, "eng")
+    assert json.loads((tmp_path / "made.json").read_text()) == made
+    monkeypatch.setattr(ld, "made_by", lambda lang: made | {"engine": "5.5.0"})
+    with pytest.raises(SystemExit, match=r"got others \(engine\)"): ld.check_place(tmp_path, "eng")
+    assert json.loads((tmp_path / "made.json").read_text()) == made
+    monkeypatch.setattr(ld, "installed_fonts", lambda: {f: None for f in FONTS if f != "Lato-Regular"})
+    with pytest.raises(SystemExit, match="lacking Lato-Regular; apt install fonts-lato$"): ld.check_place(tmp_path, "eng")
 
 
 def test_the_proof_was_made_with_the_models_that_are_shipped():

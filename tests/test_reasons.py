@@ -52,6 +52,16 @@ def test_placed():
 def test_nothing_to_place(shape): assert where_worst(np.full(shape, np.nan), np.zeros(shape)) == where_worst(np.ones(shape), np.full(shape, 9)) == ""
 
 
+def test_the_figure_of_small_text_goes_on_beyond_its_cut_and_is_left_out_where_unknown():
+    s, at = page(), tuple(SIGNS).index
+    s.page[at("f_height")], s.page[at("f_height_over")] = 30, 12
+    (r,) = reasons(s, 0.5, model=forest(small=1))
+    assert r.text == "text is 42 px high: scan at 300 dpi or more"
+    s.page[at("f_height")] = s.page[at("f_height_over")] = np.nan
+    (r,) = reasons(s, 0.5, model=forest(small=1))
+    assert r.text == "small: scan at 300 dpi or more"
+
+
 def test_page_without_letters():
     s = page()
     s.page[:] = np.nan

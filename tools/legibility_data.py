@@ -9,7 +9,6 @@ import zlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-os.environ["OMP_THREAD_LIMIT"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2  # noqa: E402
@@ -145,6 +144,7 @@ def main():
     parser.add_argument("--lang", default="fra", help="their language")
     a = parser.parse_args()
     for folder in ("rows", "images"): (a.out / folder).mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_THREAD_LIMIT"] = "1"  # For Tesseract: one thread each, many at once
     cv2.setNumThreads(1)
     check_place(a.out, a.lang if a.real else "eng")
     with ProcessPoolExecutor(a.jobs) as pool:
