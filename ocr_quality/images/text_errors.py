@@ -44,13 +44,19 @@ class TextErrors:
     def _all(self) -> tuple: return self.length, self.edits, self.missing, self.surplus, self.words, self.word_edits
 
     @property
-    def cer(self) -> float: return self.edits / self.length
+    def cer(self) -> float:
+        "Character error rate, 0 and up"
+        return self.edits / self.length
 
     @property
-    def wer(self) -> float: return self.word_edits / self.words
+    def wer(self) -> float:
+        "Word error rate, 0 and up"
+        return self.word_edits / self.words
 
     @property
-    def bag_error(self) -> float: return max(self.missing, self.surplus) / self.length
+    def bag_error(self) -> float:
+        "Error rate of the characters whatever their order, 0 and up"
+        return max(self.missing, self.surplus) / self.length
 
 def text_errors(
     truth: str,  # What is written on the page
