@@ -4,8 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+LONG = ("test_install.py", "test_notebooks.py", "test_whole.py", "test_jobs.py")  # Start first, so that no worker waits for one of them in the end
+settings.register_profile("house", deadline=None)  # A busy machine is no fault
+settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(items): items.sort(key=lambda i: LONG.index(i.path.name) if i.path.name in LONG else len(LONG))
 
 
 @pytest.fixture

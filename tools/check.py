@@ -52,4 +52,5 @@ def in_step() -> None:
 if __name__ == "__main__":
     in_step()
     run(sys.executable, "-m", "ruff", "check", "--quiet", "ocr_quality", "tools", "tests", "benchmarks", "setup.py")
-    run(sys.executable, "-m", "pytest", "-q", "-rs", "--durations=8", "-n", "2", "--dist", "loadfile", *sys.argv[1:], "tests")
+    workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]  # In the order of tests/conftest.py
+    run(sys.executable, "-m", "pytest", "-q", "-rs", "--durations=8", *workers, *sys.argv[1:], "tests")
