@@ -42,7 +42,7 @@ REASONS: dict[str, Cause] = {
                    ("f_touching",), ("f_touching", 1)),
     "thin": _C("thin", "thin strokes{where}, {x:.2f} of a letter wide", "scan darker and in grey", ("f_stroke",), ("f_stroke", -1)),
     "grain": _C("noise", "grain of {x:.0%} of the contrast{where}", "give more light", ("f_stroke_grain",), ("f_stroke_grain", 1)),
-    "specks": _C("saltpepper", "specks{where}, {x:.0f} to a letter", "clean the glass, or remove specks", ("f_tiny", "f_specks"), ("f_tiny", 1)),
+    "specks": _C("saltpepper", "specks{where}, {x:.1f} to a letter", "clean the glass, or remove specks", ("f_tiny", "f_specks"), ("f_tiny", 1)),
     "stains": _C("stains", "stains or folds{where}", "clean or flatten the page", (), ("f_specks", 1)),
     "through": _C("bleed", "the other side shows through{where}", "lay black paper behind the page", (), ("f_faint_edges", 1)),
     "over": _C("overlay", "written or stamped over{where}", "let a person read it", (), ("f_long_marks", 1)),
