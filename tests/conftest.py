@@ -1,6 +1,7 @@
 "What several test files share: a home of their own, the real files beside the project"
 import logging
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,50 @@ def shared():
     folder = Path(os.environ.get("OCR_QUALITY_SHARED", ROOT.parent / "shared")) / "data"
     if not folder.is_dir(): pytest.skip(f"the real files are not here ({folder})")
     return folder
+
+
+AWS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
+
+
+def empty_server(address):
+    "Forget what a moto server holds: its buckets are the process's, whichever server made them"
+    urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    "The address of a moto server"
+    moto = pytest.importorskip("moto.server", reason="needs the package moto (extra dev)")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def aws(monkeypatch, tmp_path):
+    "An environment with keys for S3 and nothing else of it; sets the address of the server"
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_REGION"): monkeypatch.delenv(name, raising=False)
+    files = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
+    for name, value in (AWS | files).items(): monkeypatch.setenv(name, value)
+    return lambda address: monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+
+
+@pytest.fixture
+def s3(s3_server, aws):
+    "A client of an empty server, and the environment in which that is found"
+    aws(s3_server)
+    empty_server(s3_server)
+    boto3 = pytest.importorskip("boto3", reason="needs the package boto3 (extra dev)")
+    yield boto3.client("s3")
+    empty_server(s3_server)
+
+
+@pytest.fixture
+def bucket(s3):
+    "The same with a bucket called scans"
+    s3.create_bucket(Bucket="scans")
+    return s3
 
 
 @pytest.fixture(autouse=True)

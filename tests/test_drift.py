@@ -46,6 +46,17 @@ def profile(n, seed=0, **kind):
     return Profile.of(table, pixels(table))
 
 
+def test_the_same_images_in_other_places_give_the_same_report():
+    known, now = frame(300, 1, batches=10, batch_sd=0.3), frame(60, 2, soft=0.3, mix=(0.3, 0.3, 0.3, 0.1), sure=0.01)
+    now.loc[3, "sharpness"] = np.nan
+
+    def told(place):
+        a, b = (t.assign(uri=[f"{place}/{u}" for u in t["uri"]]) for t in (known, now))
+        report = detect_drift(Profile.of(a, pixels(a)), Profile.of(b, pixels(b)))
+        return json.dumps(report, ensure_ascii=False).replace(f"{place}/", "")
+    assert told("/mnt/january") == told("s3://scans/in") == told("C:/users/ü")
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 200), st.lists(st.integers(0, 199), max_size=6), st.integers(5, 300), st.randoms())
 def test_profiles_add_up_however_they_are_cut(n, cuts, keep, order):

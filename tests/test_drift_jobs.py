@@ -4,10 +4,8 @@ import re
 import socket
 import subprocess
 import sys
-import urllib.request
 from email import message_from_bytes
 
-import boto3
 import cv2
 import numpy as np
 import pytest
@@ -15,7 +13,6 @@ from aiosmtpd.controller import Controller
 from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
 from ocr_quality import synth
@@ -484,25 +481,6 @@ def test_mail_tells_what_drifted(tmp_path, sets, kept, store):
     assert mail["subject"].replace("\n", "").startswith("forms: The inputs are different and worse")
     text = next(p for p in mail.walk() if p.get_content_type() == "text/plain").get_payload(decode=True).decode()
     assert "report.html" in text and "Compared" in text and "alerts ack" in text
-
-
-@pytest.fixture
-def bucket(monkeypatch, tmp_path):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    address = "http://{}:{}".format(*server.get_host_and_port())
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_REGION"): monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"): monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="scans")
-    yield client
-    urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()
-    server.stop()
 
 
 def test_images_baseline_and_reports_in_an_object_store(bucket, sets, home, monkeypatch, tmp_path, store):

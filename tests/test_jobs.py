@@ -115,19 +115,11 @@ def test_home_and_store_are_those_of_the_notebook_too(home, tmp_path):
     assert said.split() == [str(elsewhere), f"sqlite:///{elsewhere}/store.db"]
 
 
-def test_a_home_in_a_bucket_gets_the_runs(tmp_path, monkeypatch):
-    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto.server", reason="needs the package moto (extra dev)")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
-    for name, value in (keys | {"AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port())}).items(): monkeypatch.setenv(name, value)
+def test_a_home_in_a_bucket_gets_the_runs(bucket, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    try:
-        boto3.client("s3").create_bucket(Bucket="ocr")
-        run = run_notebook(notebook(tmp_path / "mine.ipynb", "print('in a bucket')"), home="s3://ocr/home")
-        kept = [o["Key"] for o in boto3.client("s3").list_objects_v2(Bucket="ocr")["Contents"]]
-    finally: server.stop()
-    assert run.html == f"s3://ocr/home/runs/mine/{run.run_id}.html" and kept == [k.removeprefix("s3://ocr/") for k in (run.html, run.notebook)]
+    run = run_notebook(notebook(tmp_path / "mine.ipynb", "print('in a bucket')"), home="s3://scans/home")
+    kept = [o["Key"] for o in bucket.list_objects_v2(Bucket="scans")["Contents"]]
+    assert run.html == f"s3://scans/home/runs/mine/{run.run_id}.html" and kept == [k.removeprefix("s3://scans/") for k in (run.html, run.notebook)]
 
 
 def test_secrets_are_not_kept(home, tmp_path):

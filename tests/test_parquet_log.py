@@ -424,28 +424,9 @@ def test_other_tools_read_the_folder(log):
 
 # a bucket
 
-@pytest.fixture(scope="module")
-def bucket():
-    "A bucket on a moto server, spoken to over HTTP"
-    moto = pytest.importorskip("moto.server", reason="needs the package moto (extra dev)")
-    server = moto.ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as m:
-        m.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"): m.setenv(name, "testing")
-        m.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        m.delenv("AWS_PROFILE", raising=False)
-        import boto3
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="quality")
-        yield client
-    server.stop()
-
-
 def test_the_same_log_in_a_bucket(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    log = ParquetLog("s3://quality/home/pages/")
+    log = ParquetLog("s3://scans/home/pages/")
     assert log.read().empty
     log.append(pages(2, brisque=[1, 2]), "claims", DAY)
     with log.open("claims", "2026-03-02", "b") as f:
@@ -457,7 +438,7 @@ def test_the_same_log_in_a_bucket(bucket, tmp_path, monkeypatch):
     assert log.read("a/ü %2F")["model"].tolist() == ["a/ü %2F"] * 2
     put(log, pages(5), day="2026-03-09")
     assert len(log.read("claims")) == 7 and len(log.files("claims")) == 2
-    keys = [o["Key"] for o in bucket.list_objects_v2(Bucket="quality", Prefix="home/pages/")["Contents"]]
+    keys = [o["Key"] for o in bucket.list_objects_v2(Bucket="scans", Prefix="home/pages/")["Contents"]]
     assert len(keys) == 4 and "home/pages/.moved" in keys and "home/pages/model=a%2F%C3%BC%20%252F/date=2026-03-01/%2E.%2Fx%20y.parquet" in keys
     assert not list(tmp_path.iterdir())
 
@@ -471,7 +452,7 @@ def test_a_bucket_that_is_not_there_is_one_line(bucket):
 
 def test_a_block_that_raises_puts_nothing_into_the_bucket(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    log = ParquetLog("s3://quality/other")
+    log = ParquetLog("s3://scans/other")
     with pytest.raises(KeyError):
         with log.open("claims", DAY, "b") as f: f.write(pages(1)); raise KeyError
     assert log.files() == [] and not list(tmp_path.iterdir())

@@ -11,12 +11,14 @@ import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from conftest import empty_server
 from hypothesis import HealthCheck, given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
@@ -373,6 +375,7 @@ def test_settings_that_make_no_sense_are_refused_where_the_log_is_made(root):
 
 ENDS = """
 import os, sys, time, threading, multiprocessing as mp
+import boto3
 import numpy as np
 from ocr_quality.records.predictions import PredictionLog
 root, how = sys.argv[1:3]
@@ -430,23 +433,19 @@ def test_nothing_is_lost_or_doubled_when_a_process_ends_or_forks(root, tmp_path,
 
 # a bucket
 
-KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
-
-
 @pytest.fixture
-def bucket(monkeypatch, tmp_path):
-    "Environment and port of an S3 server that is not there yet, and how to start it"
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_REGION"): monkeypatch.delenv(name, raising=False)
+def bucket(aws):
+    "An S3 server that is not there yet, in an environment that has its address, and how to start it"
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    for name, value in (KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_CONFIG_FILE": str(tmp_path / "c"),
-                                "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "d")}).items(): monkeypatch.setenv(name, value)
-    running = []
+    address, running = f"http://127.0.0.1:{port}", []
+    aws(address)
+
     def start():
         running.append(ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False))
         running[0].start()
-        import boto3
+        empty_server(address)
         client = boto3.client("s3")
         client.create_bucket(Bucket="models")
         return client

@@ -7,46 +7,19 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from threading import Thread
 
-import boto3
 import cv2
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
+from conftest import AWS
 
 from ocr_quality.core import EmptyBatchError, SourceError
 from ocr_quality.images.source import open_source, prefetch
 from ocr_quality.objects import delete, exists, list_files, list_folders, open_reader, read_bytes, stat_file, write_bytes
 
-KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
-
 
 def picture(value=200, size=(40, 30)):
     "A grey page as PNG bytes"
     return cv2.imencode(".png", np.full(size, value, np.uint8))[1].tobytes()
-
-
-@pytest.fixture(scope="module")
-def server():
-    "The address of a moto server"
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server, monkeypatch, tmp_path):
-    "An empty bucket, and the environment in which it is found"
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_REGION"): monkeypatch.delenv(name, raising=False)
-    for name, value in KEYS.items(): monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="scans")
-    yield client
-    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
 
 
 def free_port():
@@ -159,10 +132,10 @@ def test_prefetch_keeps_order_and_its_budget(bucket):
     assert got == [(f"s3://scans/day/{i:02d}.png", i * 10) for i in range(20)]
 
 
-def test_the_profile_of_the_aws_files_counts(bucket, server, monkeypatch, tmp_path):
+def test_the_profile_of_the_aws_files_counts(bucket, s3_server, monkeypatch, tmp_path):
     bucket.put_object(Bucket="scans", Key="a.png", Body=picture())
-    for name in (*KEYS, "AWS_ENDPOINT_URL"): monkeypatch.delenv(name)
-    (tmp_path / "config").write_text(f"[profile intake]\nregion = eu-central-1\nendpoint_url = {server}\n")
+    for name in (*AWS, "AWS_ENDPOINT_URL"): monkeypatch.delenv(name)
+    (tmp_path / "config").write_text(f"[profile intake]\nregion = eu-central-1\nendpoint_url = {s3_server}\n")
     (tmp_path / "credentials").write_text("[intake]\naws_access_key_id = a\naws_secret_access_key = b\n")
     monkeypatch.setenv("AWS_PROFILE", "intake")
     assert [p.gray.shape for p in open_source("s3://scans")] == [(40, 30)]
@@ -170,10 +143,10 @@ def test_the_profile_of_the_aws_files_counts(bucket, server, monkeypatch, tmp_pa
     with pytest.raises(SourceError, match="nobody.*AWS_PROFILE"): open_source("s3://scans")
 
 
-def test_the_endpoint_of_s3_alone_wins(bucket, server, monkeypatch):
+def test_the_endpoint_of_s3_alone_wins(bucket, s3_server, monkeypatch):
     bucket.put_object(Bucket="scans", Key="a.png", Body=picture())
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server)
     assert [p.gray.shape for p in open_source("s3://scans")] == [(40, 30)]
 
 
@@ -298,17 +271,17 @@ def reset_auth(server, requests_without):
                                                   headers={"Content-Type": "text/plain"})).close()
 
 
-def test_a_wrong_key_is_refused_in_one_sentence(bucket, server, monkeypatch):
+def test_a_wrong_key_is_refused_in_one_sentence(bucket, s3_server, monkeypatch):
     monkeypatch.setenv("OCR_QUALITY_REMOTE_TIMEOUT_S", "30")  # moto checks keys slowly on a busy machine
     bucket.put_object(Bucket="scans", Key="day/a.png", Body=picture())
     source = open_source("s3://scans/day")
-    reset_auth(server, 0)
+    reset_auth(s3_server, 0)
     try:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY0000000000")
         with pytest.raises(SourceError, match="credentials refused; check the key") as e: open_source("s3://scans/day")
         assert "testing" not in str(e.value) and "\n" not in str(e.value)
         assert [p.reason for p in source] == ["unreadable: credentials refused"]
-    finally: reset_auth(server, "inf")
+    finally: reset_auth(s3_server, "inf")
 
 
 def test_no_credentials_at_all(bucket, monkeypatch):

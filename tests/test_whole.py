@@ -9,11 +9,9 @@ import tempfile
 from email import message_from_bytes, policy
 from pathlib import Path
 
-import boto3
 import cv2
 import pytest
 from aiosmtpd.controller import Controller
-from moto.server import ThreadedMotoServer
 
 from ocr_quality import synth
 from ocr_quality.jobs.demo import run_demo
@@ -31,21 +29,6 @@ class Inbox:
     async def handle_DATA(self, server, session, envelope):
         self.mails.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
         return "250 OK"
-
-
-@pytest.fixture
-def s3(monkeypatch, tmp_path):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN"): monkeypatch.delenv(name, raising=False)
-    for name, value in {"AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()), "AWS_ACCESS_KEY_ID": "testing",
-                        "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1",
-                        "AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="scans")
-    yield client
-    server.stop()
 
 
 @pytest.fixture
@@ -74,13 +57,13 @@ def ocr_quality(*args, cwd):
     return subprocess.run([str(program), *map(str, args)], cwd=cwd, capture_output=True, text=True, timeout=240)
 
 
-def test_a_failing_scanner_in_a_bucket_becomes_one_mail(home, s3, postgres, inbox, monkeypatch, tmp_path):
+def test_a_failing_scanner_in_a_bucket_becomes_one_mail(home, bucket, postgres, inbox, monkeypatch, tmp_path):
     sheets = [synth.page(seed, dpi=60).gray for seed in range(4)]
     for day in range(1, 14):
         for scanner in ("left", "right"):
             for n in range(2):
                 page = synth.degrade(sheets[(day + n) % 4], "blur", 0.9 if day == 13 and scanner == "right" else 0.15)
-                s3.put_object(Bucket="scans", Key=f"in/2026-03-{day:02d}/{scanner}/{n}.png", Body=cv2.imencode(".png", page)[1].tobytes())
+                bucket.put_object(Bucket="scans", Key=f"in/2026-03-{day:02d}/{scanner}/{n}.png", Body=cv2.imencode(".png", page)[1].tobytes())
     monkeypatch.setenv("OCR_QUALITY_HOME", "s3://scans/home")
     monkeypatch.setenv("OCR_QUALITY_STORE", postgres)
     to = f"mailto://127.0.0.1:{inbox.port}?from=scans@example.org&to=team@example.org"
@@ -96,7 +79,7 @@ def test_a_failing_scanner_in_a_bucket_becomes_one_mail(home, s3, postgres, inbo
     assert "scanner right carries" in text and "s3://scans/in/2026-03-13/right/" in text
     again = ocr_quality("run", "s3://scans/in", "--model", "claims-ocr", "--gate", cwd=tmp_path)
     assert again.returncode == 1 and again.stdout.count("(unchanged)") == 13 and len(inbox.handler.mails) == 1
-    def kept(): return [o["Key"] for o in s3.list_objects_v2(Bucket="scans", Prefix="home/")["Contents"]]
+    def kept(): return [o["Key"] for o in bucket.list_objects_v2(Bucket="scans", Prefix="home/")["Contents"]]
     keys = kept()
     assert "home/reports/claims-ocr/2026-03-13.html" in keys and sum(k.endswith(".parquet") for k in keys) == 13
     with MetricStore(postgres) as store:

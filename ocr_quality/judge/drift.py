@@ -124,6 +124,7 @@ def detect_drift(
 ) -> dict:  # Ready for `json.dumps`
     "Compare what a model sees and says with a reference; `ProfileError` where a set has no images, or another model answered"
     _check(reference, current)
+    reference, current = reference.in_order(), current.in_order()
     asked = _asked(reference, current, limits)
     weighed = _weighed(reference, current, asked["inputs"], harm)
     levels = {n: "none" if q is None else _gravity(q, weighed) for n, q in asked.items()}

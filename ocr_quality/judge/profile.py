@@ -11,7 +11,7 @@ __all__ = ['PREDICTED', 'CONFIDENCE', 'LABEL', 'PIXEL_MEAN', 'PIXEL_SD', 'WIDTH'
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Self
@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from ..core import PAGE, REASON, TAG_PREFIX, TIME, URI, ProfileError
+from ..core import BATCH, PAGE, REASON, TAG_PREFIX, TIME, URI, ProfileError
 from .moments import Moments, check_pixels, pixel_statistics
 from ..metrics import METRICS, Metric
 
@@ -158,6 +158,13 @@ class Profile:
                    calibration=_calibration(good), sample=sample, model=model, source=source, time=time, keep=keep)
 
     def __add__(self, other: Self) -> Self: return merge([self, other])
+
+    def in_order(self) -> Self:
+        "The same profile, its rows in the order of what they hold rather than by lot: a test by lot must not depend on where the files lie"
+        if not len(self.sample): return self
+        compared = [c for c in (BATCH, *image_metrics(self.sample), CONFIDENCE, *ANSWERS, PREDICTED) if c in self.sample]
+        plain = self.sample[compared].apply(lambda x: x if x.dtype.kind in "iuf" else x.astype(str))
+        return replace(self, sample=self.sample.loc[plain.sort_values(compared, kind="stable").index].reset_index(drop=True))
 
 def _counted(frame: pd.DataFrame, column: str) -> dict[str, int]:
     "How often each reason is there, without the particulars behind its second colon, and fractions, so that their number stays small"
