@@ -33,7 +33,6 @@ from models_made import (
     two_inputs_onnx,
     yolo_onnx,
 )
-from test_s3 import bucket, server  # noqa: F401
 
 from ocr_quality.core import MissingExtraError, ModelError, PageError
 from ocr_quality.judge.profile import Profile
@@ -473,7 +472,7 @@ def test_nameless_classes_are_numbers_and_noted(tmp_path):
     assert "Nothing names the classes; they are called by their numbers." in model.notes
 
 
-def test_a_model_in_a_bucket_with_its_weights_and_description(bucket, exported):  # noqa: F811
+def test_a_model_in_a_bucket_with_its_weights_and_description(bucket, exported):
     for path in exported.parent.iterdir(): bucket.upload_file(str(path), "scans", f"models/{path.name}")
     model, images = load_model("s3://scans/models/claims.onnx"), pictures(6)
     local = load_model(exported)
