@@ -51,7 +51,7 @@ bench:
 	$(call install,.venv-bench,opencv-contrib-python-headless)
 	.venv-bench/bin/python benchmarks/run.py
 
-# Pages, 6,000 readings by Tesseract, signs, model, reasons and proof; taken up again where it stopped. The recogniser of letters is taught by tools/glyphs.py.
+# Pages, 6,700 readings by Tesseract, signs, model, reasons and proof; taken up again where it stopped. The recogniser of letters is taught by tools/glyphs.py.
 legibility: .venv/all.done
 	.venv/bin/python tools/legibility_data.py --out .legibility
 	$(if $(SCANS),.venv/bin/python tools/legibility_data.py --out .legibility --real $(SCANS))

@@ -69,7 +69,7 @@ def test_letters_that_one_threshold_swallows_agree_with_none(page):
     dim[:, page.shape[1] // 2 :] *= 0.3
     found = recognise(Ink(dim.astype(np.uint8)), threshold=150)
     right = found.box[:, 0] > page.shape[1] / 2
-    read = np.isfinite(found.agreement)
+    read = np.isfinite(found.agreement) & (found.letter != GROUPS.index("iIl1|!/"))  # A stroke is what a block of ink looks like
     assert found.agreement[read & right].mean() < 0.3 and found.agreement[read & ~right].mean() > 0.9
     assert abs(found.confidence[right].mean() - found.confidence[~right].mean()) < 0.1  # The light alone takes nothing from a letter read in grey
 

@@ -144,21 +144,34 @@ def test_coverage_counts_pages_alike():
 
 @pytest.mark.parametrize("split", [s for s in lp.SPLITS if "+" not in s])
 def test_splits_hold_out_what_they_say(split):
-    t = lf.ready(made_rows(real=4))
-    seen = np.zeros(len(t), int)
+    t = made_rows(real=4)
+    mild = json.dumps(dict.fromkeys(("blur", "jpeg", "skew", "noise"), 0.1))
+    worn = t[(t.family == "composite") & (t.source == "synth")].assign(family="worn", group="worn", chain=mild)
+    t = lf.ready(pd.concat([t, worn], ignore_index=True))
+    seen, worn_taught = np.zeros(len(t), int), 0
     for train, test in lp.folds(t, split):
         a, b = t[train], t[test]
         seen += test
+        worn_taught += (a.family == "worn").sum()
         assert not (train & test).any() and (a.source == "synth").all()
         if split in ("a", "c", "c'", "d"): assert not set(a.page) & set(b.page)
         taught = frozenset().union(*a.parts)
         if split[0] in "bcf": assert not taught & frozenset().union(*b.parts)
-        if split.endswith("'"): assert not set(a.group) & set(b.group) - {"composite"}
-        assert (b.family == "composite").all() if split in "de" else not (b.family == "composite").any()
-        if split in "de": assert not (a.family == "composite").any()
-    synth, composite = t.source == "synth", t.family == "composite"
-    tested = {"d": synth & composite, "e": ~synth & composite, "f": ~synth & ~composite}.get(split[0], synth & ~composite)
-    assert (seen == tested.astype(int)).all()
+        if split.endswith("'"): assert not set(a.group) & set(b.group) - set(lf.CHAINS)
+        assert (b.family == "composite").all() if split in "de" else not b.family.isin(lf.CHAINS).any()
+        if split in "de": assert not a.family.isin(lf.CHAINS).any()
+    synth, composite, single = t.source == "synth", t.family == "composite", ~t.family.isin(lf.CHAINS)
+    tested = {"d": synth & composite, "e": ~synth & composite, "f": ~synth & single}.get(split[0], synth & single)
+    assert (seen == tested.astype(int)).all() and (worn_taught > 0) == (split not in "de")
+
+
+def test_what_is_done_to_a_page_is_planned_by_its_name():
+    plan = ld.conditions(3, "synth_0003", worn=4)
+    assert ld.conditions(3, "synth_0003") == plan[:-4] and [ld.family_of(c) for c in plan].count("clean") == 1
+    named = [ld.family_of(c) for c in plan]
+    assert named.count("composite") == ld.COMPOSITES and named[-4:] == ["worn"] * 4 and set(ld.FAMILIES) <= set(named)
+    assert all(4 <= len(c) <= 6 and max(c.values()) <= 0.25 for c in plan[-4:])
+    assert ld.conditions(3, "synth_0003", worn=4) == plan != ld.conditions(3, "synth_0004", worn=4)
 
 
 def test_a_model_that_knows_page_and_family_by_heart_gains_nothing_where_both_are_held_out():

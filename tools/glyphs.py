@@ -3,11 +3,11 @@
     python tools/glyphs.py              draw letters, train, write ocr_quality/images/data/glyphs.npz, print its checksum: 5 minutes on two cores
     python tools/glyphs.py --check      write nothing; how well the committed weights read fresh letters of fonts taught and never taught
 
-Letters are drawn clean with the fonts of FONTS that are installed (Debian's packages; DejaVu comes with matplotlib), cut out as at run time,
-and labelled by the place where they were drawn. What joins letters, halves of letters, blobs and strokes are the class "junk". Needs torch
-(extra `train`). A third of the families that `typeset` uses, and their twins by other founders, are never taught (APART), so that the proof of
-the expected error can tell apart what rests on fonts once seen. The result depends on the fonts found, whose names and number the file keeps;
-the same fonts and torch, the same numbers.
+Letters are drawn with the fonts of FONTS that are installed (Debian's packages; DejaVu comes with matplotlib), cut out as at run time, and
+labelled by the place where they were drawn; half of them are made to look like worn type (`worn`), which an OCR reads as well. What joins
+letters, halves of letters, blobs and strokes are the class "junk". Needs torch (extra `train`). A third of the families that `typeset`
+uses, and their twins by other founders, are never taught (APART), so that the proof of the expected error can tell apart what rests on
+fonts once seen. The result depends on the fonts found, whose names and number the file keeps; the same fonts and torch, the same numbers.
 """
 import argparse
 import hashlib
@@ -40,6 +40,7 @@ TEXT = ("the of and to in for our your claim policy cover damage water roof stor
         "Laura Novak 12.03.2024 1,250.00 7 Station Road PAID TOTAL DATE INSURED No. A417 journal quite next size week objet sujet vous avez").split()
 CHARS = "".join(GROUPS) + "aeinorstlu" * 2
 JUNK = len(GROUPS)
+WORN = 0.5  # Share of the patches that are printed with worn type
 
 
 def fonts():
@@ -123,8 +124,23 @@ def jitter(rng, boxes):
     return np.maximum(moved, (-9, -9, 2, 3))
 
 
+def worn(rng, patch):
+    "A patch as worn type, a ribbon or absorbent paper print it: edges that wander, strokes a little swollen or thin, ink that covers unevenly"
+    def field(n, soft):
+        f = cv2.GaussianBlur(rng.standard_normal((n, SIDE, SIDE)).astype(np.float32).transpose(1, 2, 0), (0, 0), soft).reshape(SIDE, SIDE, n)
+        return f / (f.std() + 1e-6)
+    grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), 2).astype(np.float32)
+    moved = grid + rng.uniform(0, 0.5) * field(2, rng.uniform(0.8, 2.5))
+    patch = cv2.remap(patch, moved[..., 0].copy(), moved[..., 1].copy(), cv2.INTER_LINEAR)
+    soft = cv2.GaussianBlur(patch, (0, 0), rng.uniform(0.4, 0.9))
+    patch = np.clip((soft - rng.normal(0.4, 0.09)) * rng.uniform(1.2, 3) + 0.5, 0, 1)
+    patch = patch * np.clip(1 - rng.uniform(0, 0.3) * (1 + field(1, rng.uniform(0.6, 3))[..., 0]), 0, 1.2)
+    return (patch + rng.uniform(0, 0.1) * field(1, rng.uniform(0.4, 1.2))[..., 0]).astype(np.float32)
+
+
 def roughen(rng, patch):
-    "A patch a little turned, sheared, of another contrast, or black and white: as clean scans differ"
+    "A patch a little turned, sheared, of another contrast, worn, or black and white: as sound print differs"
+    if rng.random() < WORN: patch = worn(rng, patch)
     if rng.random() < 0.5:
         a, s, c = np.radians(rng.normal(0, 2.5)), rng.normal(0, 0.06), (SIDE - 1) / 2
         m = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) @ [[1, s], [0, 1]]

@@ -24,31 +24,35 @@ from ocr_quality.images.text_errors import normalise, text_errors  # noqa: E402
 from ocr_quality.typeset import FONTS, installed_fonts, typeset  # noqa: E402
 
 PSM, COMPOSITES, MOST_CLEAN = 6, 3, 0.25  # One block of text; chains of two or three families a page; error of a scan that is taken, undamaged
+WORN = 4  # Pictures a typeset page with a little of many families, as every scan has
 GOLDEN = 0.6180339887
 
 
-def conditions(k: int, label: str) -> list[dict]:
-    "What is done to page number `k`: nothing, every family once, and a few chains; severities spread evenly over the pages"
+def conditions(k: int, label: str, worn: int = 0) -> list[dict]:
+    "What is done to page number `k`: nothing, every family once at severities spread over the pages, a few chains, and `worn` long mild ones"
     rng = np.random.default_rng(zlib.crc32(label.encode()))
     out = [{}]
     for f, name in enumerate(FAMILIES): out.append({name: round(0.06 + 0.94 * ((k * GOLDEN + f * 0.37) % 1), 3)})
     for _ in range(COMPOSITES):
         names = rng.choice(list(FAMILIES), int(rng.integers(2, 4)), replace=False)
         out.append({str(n): round(float(rng.uniform(0.1, 0.6)), 3) for n in names})
+    for _ in range(worn):
+        names = rng.choice(list(FAMILIES), int(rng.integers(4, 7)), replace=False)
+        out.append({str(n): round(float(rng.uniform(0.02, 0.25)), 3) for n in names})
     return out
 
 
 def family_of(chain: dict) -> str:
-    "clean, the family, or composite"
-    return "clean" if not chain else next(iter(chain)) if len(chain) == 1 else "composite"
+    "clean, the family, composite (two or three of them), or worn (more)"
+    return "clean" if not chain else next(iter(chain)) if len(chain) == 1 else "composite" if len(chain) < 4 else "worn"
 
 
-def run_page(out: Path, k: int, label: str, gray: np.ndarray, text: str, letter: float, about: dict, lang: str = "eng"):
+def run_page(out: Path, k: int, label: str, gray: np.ndarray, text: str, letter: float, about: dict, lang: str = "eng", worn: int = 0):
     "All conditions of one page: pictures, and one JSON line each once all are done"
     done = out / "rows" / f"{label}.jsonl"
     if done.exists(): return
     rows = []
-    for i, chain in enumerate(conditions(k, label)):
+    for i, chain in enumerate(conditions(k, label, worn)):
         seed = zlib.crc32(f"{label}/{i}".encode())
         seen = damage_chain(gray, chain, seed, letter)
         file = out / "images" / f"{label}_{i:02d}.png"
@@ -68,7 +72,7 @@ def run_page(out: Path, k: int, label: str, gray: np.ndarray, text: str, letter:
 def synth(out: Path, k: int):
     page = typeset(k)
     about = {"source": "synth", "layout": page.layout, "font": page.font, "point": page.point, "dpi": page.dpi, "x_height_px": page.x_height_px}
-    run_page(out, k, f"synth_{k:04d}", page.gray, page.text, page.x_height_px, about)
+    run_page(out, k, f"synth_{k:04d}", page.gray, page.text, page.x_height_px, about, worn=WORN)
 
 
 def part_of(gray: np.ndarray, text: str, lang: str, letters: int = 550) -> tuple[np.ndarray, str] | None:
@@ -137,7 +141,7 @@ def check_place(out: Path, lang: str):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(".legibility"))
-    parser.add_argument("--pages", type=int, default=210, help="typeset pages; 28 readings each")
+    parser.add_argument("--pages", type=int, default=210, help="typeset pages; 32 readings each")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--real", type=Path, help="a folder of scanned pages, each with its text in NAME.gt.txt, instead of typeset ones")

@@ -21,6 +21,7 @@ from ocr_quality.images.trees import Predictor, Trees, average, save_predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = """page image layout font letters_of source family group severity parts cer cer_raw bag chars point dpi x_height_px no_text""".split()
+CHAINS = ("composite", "worn")  # Families of pictures with more than one damage
 OURS = ("f_", "g_", "c_")  # Beginnings of the columns that are features of ours
 
 
@@ -142,8 +143,8 @@ def page_folds(table, k=5, seed=0):
 
 
 def family_folds(table, k=5, seed=0):
-    "Fold 0 to k-1 of each row, by family; composites get -1, in no fold"
-    names = np.sort([f for f in table.family.unique() if f != "composite"])
+    "Fold 0 to k-1 of each row, by family; chains get -1, in no fold"
+    names = np.sort([f for f in table.family.unique() if f not in CHAINS])
     fold = dict(zip(np.random.default_rng(seed).permutation(names), np.arange(len(names)) % k))
     return table.family.map(fold).fillna(-1).astype(int).to_numpy()
 

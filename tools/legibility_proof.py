@@ -41,12 +41,12 @@ def folds(table, split, k=5):
     none of its families is held out, and is tested in "d" and "e" alone"""
     synth = (table.source == "synth").to_numpy() if "source" in table else np.ones(len(table), bool)
     family, page = table.family.to_numpy(), lf.page_folds(table, k)
-    single, group = family != "composite", (table["group"] if "group" in table else table.family).to_numpy()
+    single, group = ~np.isin(family, lf.CHAINS), (table["group"] if "group" in table else table.family).to_numpy()
     held = group if split.endswith("'") else family
     members = {h: frozenset(family[(held == h) & single]) for h in pd.unique(held[single])}
     if split == "a": yield from ((synth & (page != i), synth & single & (page == i)) for i in range(k))
-    elif split == "e": yield synth & single, ~synth & ~single
-    elif split == "d": yield from ((synth & single & (page != i), synth & ~single & (page == i)) for i in range(k))
+    elif split == "e": yield synth & single, ~synth & (family == "composite")
+    elif split == "d": yield from ((synth & single & (page != i), synth & (family == "composite") & (page == i)) for i in range(k))
     else:
         for h, names in members.items():
             mine = single & (held == h)

@@ -25,7 +25,7 @@ _jit = nb.njit(nogil=True, cache=True)
 # %% ../../nbs/images/24_glyphs.ipynb #3459baf0
 GROUPS = ("a b cC d e f g h iIl1|!/ jJ kK m n oO0 pP q r sS t uU vV wW xX yY zZ "
           "A B D E F G H L M N Q R T 2 3 4 5 6 7 8 9 & @ # $ ? + € ( )").split()  # Letters of one class each; junk comes after them
-GLYPH_MODEL = "clean-letters-2:b2a685a94f84"  # Name, and the beginning of the sha256 of the recogniser's numbers
+GLYPH_MODEL = "letters-3:8d37f0ffa4e3"  # Name, and the beginning of the sha256 of the recogniser's numbers
 FORMAT = "ocr_quality.glyphs 1"
 PARTS = "conv1 bias1 conv2 bias2 dense3 bias3 dense4 bias4 centres spread".split()
 
