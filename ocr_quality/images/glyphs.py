@@ -109,7 +109,7 @@ class Glyphs:
     entropy: np.ndarray  # Over all classes, 0 sure to 1 no idea, lower is better
     junk: np.ndarray  # Probability that it is no single letter, 0 to 1, lower is better
     energy: np.ndarray  # Log of the summed exponentials of the scores: how familiar it looks, higher is better
-    distance: np.ndarray  # From the middle of its class, 1 as usual for clean letters, lower is better
+    distance: np.ndarray  # From the middle of its class, 1 as usual for the letters it was taught, lower is better
     agreement: np.ndarray  # With the reading under one threshold, 0 to 1, higher is better; NaN for every second letter
     stability: np.ndarray  # Under a shift and a change of contrast, 0 to 1, higher is better; NaN for three letters of four
 
