@@ -1,6 +1,8 @@
 "The reading of single letters: always the same, nothing where there is nothing, less sure the worse the page, and the page's way up"
 import json
+import sys
 from importlib.resources import files
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -72,6 +74,20 @@ def test_letters_that_one_threshold_swallows_agree_with_none(page):
     read = np.isfinite(found.agreement) & (found.letter != GROUPS.index("iIl1|!/"))  # A stroke is what a block of ink looks like
     assert found.agreement[read & right].mean() < 0.3 and found.agreement[read & ~right].mean() > 0.9
     assert abs(found.confidence[right].mean() - found.confidence[~right].mean()) < 0.1  # The light alone takes nothing from a letter read in grey
+
+
+def test_worn_type_is_the_same_letter_printed_otherwise(page, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parent.parent / "tools"), *sys.path])
+    from glyphs import worn
+    _, boxes, _ = letter_boxes(Ink(page), 100)
+    sound = patches(Ink(page), boxes)
+
+    def print_of(seed): return np.stack([worn(np.random.default_rng((seed, i)), p) for i, p in enumerate(sound)])
+    one, other = print_of(1), print_of(2)
+    assert one.shape == sound.shape and one.dtype == np.float32 and np.isfinite(one).all() and np.array_equal(one, print_of(1))
+    assert np.abs(one - sound).mean() > 0.02 and np.abs(one - other).mean() > 0.02
+    read, worn_read = (glyphs.classify(x)[0].argmax(1) for x in (sound, one))
+    assert (read == worn_read).mean() > 0.8
 
 
 @pytest.mark.parametrize("n, many, wide", [(0, 4, 8), (1, 16, 12), (130, 192, 32), (7, 128, 51), (3, 5, 3)])

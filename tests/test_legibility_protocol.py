@@ -3,6 +3,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -172,6 +173,22 @@ def test_what_is_done_to_a_page_is_planned_by_its_name():
     assert named.count("composite") == ld.COMPOSITES and named[-4:] == ["worn"] * 4 and set(ld.FAMILIES) <= set(named)
     assert all(4 <= len(c) <= 6 and max(c.values()) <= 0.25 for c in plan[-4:])
     assert ld.conditions(3, "synth_0003", worn=4) == plan != ld.conditions(3, "synth_0004", worn=4)
+
+
+def test_a_page_is_read_once_and_again_where_more_is_planned(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(ld, "ocr", lambda *a, **k: read.append(1) or SimpleNamespace(text="a page"))
+    mild = dict.fromkeys(("jpeg", "noise", "skew", "dark"), 0.1)
+    monkeypatch.setattr(ld, "conditions", lambda k, label, worn=0: [{}, {"jpeg": 0.3}, *[mild] * worn])
+    for folder in ("rows", "images"): (tmp_path / folder).mkdir()
+
+    def readings(worn):
+        before = len(read)
+        ld.run_page(tmp_path, 0, "p", np.full((80, 80), 230, np.uint8), "a page", 10.0, {"source": "synth"}, worn=worn)
+        return len(read) - before
+    assert [readings(0), readings(0), readings(1), readings(1)] == [2, 0, 3, 0]
+    rows = [json.loads(line) for line in (tmp_path / "rows" / "p.jsonl").read_text().splitlines()]
+    assert [r["family"] for r in rows] == ["clean", "jpeg", "worn"] and len(list((tmp_path / "images").iterdir())) == 3
 
 
 def test_a_model_that_knows_page_and_family_by_heart_gains_nothing_where_both_are_held_out():

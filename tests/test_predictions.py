@@ -375,7 +375,6 @@ def test_settings_that_make_no_sense_are_refused_where_the_log_is_made(root):
 
 ENDS = """
 import os, sys, time, threading, multiprocessing as mp
-import boto3
 import numpy as np
 from ocr_quality.records.predictions import PredictionLog
 root, how = sys.argv[1:3]

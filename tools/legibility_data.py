@@ -49,10 +49,9 @@ def family_of(chain: dict) -> str:
 
 def run_page(out: Path, k: int, label: str, gray: np.ndarray, text: str, letter: float, about: dict, lang: str = "eng", worn: int = 0):
     "All conditions of one page: pictures, and one JSON line each once all are done"
-    done = out / "rows" / f"{label}.jsonl"
-    if done.exists(): return
-    rows = []
-    for i, chain in enumerate(conditions(k, label, worn)):
+    done, plan, rows = out / "rows" / f"{label}.jsonl", conditions(k, label, worn), []
+    if done.exists() and done.read_text(encoding="utf-8").count("\n") == len(plan): return  # Rows of a shorter plan are made anew
+    for i, chain in enumerate(plan):
         seed = zlib.crc32(f"{label}/{i}".encode())
         seen = damage_chain(gray, chain, seed, letter)
         file = out / "images" / f"{label}_{i:02d}.png"

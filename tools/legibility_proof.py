@@ -3,7 +3,7 @@
     python tools/legibility_proof.py TABLE.parquet [--out proof.json] [--signs SIGNS.json] [--features FEATURES.json] [--quick]
 
 TABLE has one row an image, with the columns
-    page, layout, font, source ("synth", "real"), family ("clean", a family, "composite"), group, severity, cer, chars
+    page, layout, font, source ("synth", "real"), family ("clean", a family, "composite", "worn"), group, severity, cer, chars
     features        numbers of ours
     rival_*         scores of others; the better direction is chosen for them
     mscn_*          the 36 features of BRISQUE, taught on the error rate as ours are
@@ -37,8 +37,8 @@ AIMS = {"srocc": 0.80, "within_page": 0.90, "middle": 0.60}
 
 
 def folds(table, split, k=5):
-    """Pairs of masks over the rows of `table`: what may be taught, what is tested; each row is tested once at most. A composite is taught only where
-    none of its families is held out, and is tested in "d" and "e" alone"""
+    """Pairs of masks over the rows of `table`: what may be taught, what is tested; each row is tested once at most. A composite or a
+    worn picture is taught only where none of its families is held out; composites are tested in "d" and "e" alone, worn pictures nowhere"""
     synth = (table.source == "synth").to_numpy() if "source" in table else np.ones(len(table), bool)
     family, page = table.family.to_numpy(), lf.page_folds(table, k)
     single, group = ~np.isin(family, lf.CHAINS), (table["group"] if "group" in table else table.family).to_numpy()

@@ -25,7 +25,7 @@ SMALL = 9.0  # Height of x, px, below which an undamaged page's error is put dow
 
 
 def prepared(table):
-    "`table` with `chain` as a dict, `base` (error of the undamaged page) and `rise` (what the damage added)"
+    "`table` without worn pictures, with `chain` as a dict, `base` (error of the undamaged page) and `rise` (what the damage added)"
     t = table.reset_index(drop=True)
     t["chain"] = [json.loads(c) if isinstance(c, str) else dict(c or {}) for c in t.chain]
     t["cer"] = t.cer.clip(0, 1)
